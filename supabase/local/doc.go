@@ -1,0 +1,26 @@
+// Package local gives a host a Supabase-like database without Supabase: it runs
+// the machine's own Postgres binaries on a data directory ([Start]), and makes
+// the roles, schemas and publication that a Supabase project has ([Prepare]).
+//
+//	server, err := local.Start(ctx, local.Config{Dir: "/var/lib/amber/postgres"})
+//	if err != nil {
+//		return err
+//	}
+//	defer server.Stop(context.WithoutCancel(ctx))
+//	conn, err := pgx.Connect(ctx, server.URL())
+//	...
+//	err = local.Prepare(ctx, conn)
+//
+// One process owns a data directory at a time, by a lock that dies with it.
+// Postgres itself outlives a killed owner, and the next one adopts it.
+//
+// The layout of a directory:
+//
+//	lock        held by the owner; holds its pid
+//	data/       Postgres' own
+//	run/        the unix socket
+//	server.log  what Postgres says; server.log.1 is the log before it
+//
+// The password is "postgres", as everywhere in local Supabase: whoever can log
+// in to the machine can use the database.
+package local

@@ -1,0 +1,92 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// The superuser, as in every local Supabase.
+const (
+	superuser = "postgres"
+	password  = "postgres"
+)
+
+const initPrefix = "data.new-" // of a data directory that is being made
+
+// initData makes the data directory: beside its place, then renamed to it, so
+// that one half made is never taken for a database.
+func initData(ctx context.Context, l layout, b binaries, a account) error {
+	stale, _ := filepath.Glob(filepath.Join(l.dir, initPrefix+"*")) // what a killed host left
+	for _, dir := range stale {
+		_ = os.RemoveAll(dir) // in nobody's way if it stays
+	}
+	tmp, err := os.MkdirTemp(l.dir, initPrefix)
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(tmp)
+	if a.switched {
+		if err := os.Lchown(tmp, a.uid, a.gid); err != nil {
+			return err
+		}
+	}
+	pwfile, err := passwordFile(l.dir)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(pwfile)
+	if err := runInitdb(ctx, b, a, tmp, pwfile); err != nil {
+		return err
+	}
+	return os.Rename(tmp, l.data)
+}
+
+// passwordFile holds what is no secret for as long as initdb runs.
+func passwordFile(dir string) (string, error) {
+	f, err := os.CreateTemp(dir, initPrefix+"password-")
+	if err != nil {
+		return "", err
+	}
+	_, err = f.WriteString(password + "\n")
+	return f.Name(), errors.Join(err, f.Chmod(0o644), f.Close())
+}
+
+func runInitdb(ctx context.Context, b binaries, a account, data, pwfile string) error {
+	args := []string{"-D", data, "--username=" + superuser, "--pwfile=" + pwfile,
+		"--auth=scram-sha-256", "--encoding=UTF8", "--lc-messages=C"}
+	locales := [][]string{{"--locale=C.UTF-8"}, {"--locale=C"}} // macOS has no C.UTF-8 of its own
+	if b.major >= 17 {
+		locales = [][]string{{"--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"}}
+	}
+	var out []byte
+	var err error
+	for _, locale := range locales {
+		cmd := exec.CommandContext(ctx, b.path("initdb"), append(args, locale...)...)
+		cmd.Dir = data
+		cmd.Env = environment(data)
+		cmd.SysProcAttr = a.sysProcAttr()
+		cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+		if out, err = cmd.CombinedOutput(); err == nil {
+			return nil
+		}
+		if !strings.Contains(string(out), "locale") {
+			break
+		}
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return fmt.Errorf("initdb: %w:\n%s", err, strings.TrimSpace(string(out)))
+}
+
+// environment is all that Postgres' programs get of ours. They take the default
+// time zone from it; and on macOS the server does not start without a locale.
+func environment(home string) []string {
+	return []string{"PATH=" + os.Getenv("PATH"), "HOME=" + home, "LC_ALL=C", "TZ=UTC"}
+}
