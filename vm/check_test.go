@@ -1,0 +1,89 @@
+package vm_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/amberhost/amber/service"
+	"github.com/amberhost/amber/vm"
+)
+
+func TestCheckNamesThePlace(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		code         string
+		line, column int
+	}{
+		"line 3":          {"// a\n\nconst x = ;\n", 3, 11},
+		"line 1":          {"const x = ;", 1, 11},
+		"module":          {"export default 1;\nexport const x = ;", 2, 18},
+		"cut off":         {"module.exports = {\n  a: 1,\n", 3, 1},
+		"leaves its body": {"}}).task; (async function(){", 1, 0},
+		"as an operand":   {"} + function(){", 1, 0},
+		"as a generator":  {"} * function(){", 1, 0},
+		"as a member":     {"}[x](){", 1, 0},
+		"as a method":     {"}, b() {", 1, 0},
+		"as a second":     {"}}), ({async b(){", 1, 0},
+		"as a static":     {"} static {", 1, 0},
+		"with a template": {"`", 1, 0},
+		"with a comment":  {"/*", 1, 0},
+		"super":           {"super.x", 1, 0},
+		"an html comment": {"module.exports = 1 }\n<!-- x\n{", 1, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var at *vm.SyntaxError
+			if err := shared.Check(t.Context(), "task", c.code); !errors.As(err, &at) {
+				t.Fatalf("Check: %v", err)
+			}
+			if at.File != "task.js" || at.Line < c.line || c.column > 0 && (at.Line != c.line || at.Column != c.column) {
+				t.Errorf("%+v", at)
+			}
+			if out := start(t, c.code, ""); out.Err == nil || out.Err.Code != service.CodeInvalidTask || out.Err.Name != "SyntaxError" {
+				t.Errorf("Start: %+v", out.Err)
+			}
+		})
+	}
+}
+
+// TestCheckRunsNothing: code that leaves its wrapper is parsed, never run.
+func TestCheckRunsNothing(t *testing.T) {
+	t.Parallel()
+	for _, code := range []string{"for (;;);", "} + (() => { for (;;); })() + function () {", "export default 1; for (;;);"} {
+		_ = shared.Check(t.Context(), "task", code)
+	}
+}
+
+func TestCheckOfDeepCode(t *testing.T) {
+	t.Parallel()
+	var e *service.Error
+	err := shared.Check(t.Context(), "task", strings.Repeat("(", 1e5))
+	if !errors.As(err, &e) || e.Code != service.CodeInvalidTask || e.Name != "RangeError" {
+		t.Errorf("Check: %v", err)
+	}
+}
+
+func TestImportIsRefused(t *testing.T) {
+	t.Parallel()
+	for _, code := range []string{`import x from './y.js'; export default x`, `import 'qjs:os'; export default 1`, `export * from "std"`} {
+		var e *service.Error
+		if err := shared.Check(t.Context(), "task", code); !errors.As(err, &e) || e.Code != service.CodeImportUnsupported {
+			t.Errorf("%s: %v", code, err)
+		}
+	}
+}
+
+// TestNoWayOut: none of the engine's own modules can be reached by any route.
+func TestNoWayOut(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"qjs:std", "qjs:os", "qjs:bjson", "std", "os", "bjson", "<init_global>", "x.json", "amber:prelude", "-------"} {
+		for _, route := range []string{"import(N)", "eval('import(' + JSON.stringify(N) + ')')", "(0, eval)('import(' + JSON.stringify(N) + ')')",
+			"new Function('n', 'return import(n)')(N)", "(async () => { await 0; return import(N) })()"} {
+			out := start(t, `module.exports = async (N) => { try { return Object.keys(await `+route+`) } catch (e) { return e.message } }`, `"`+name+`"`)
+			wantResult(t, out, `"import of '`+name+`' is not supported"`)
+		}
+	}
+	out := start(t, `module.exports = () => ['std','os','bjson','gc','print','navigator','scriptArgs','setInterval','QJS_PROXY_VALUE','fetch','process','Deno','WebAssembly'].filter(k => k in globalThis)`, "")
+	wantResult(t, out, `[]`)
+}

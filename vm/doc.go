@@ -1,0 +1,53 @@
+// Package vm runs JavaScript tasks in QuickJS, compiled to WebAssembly, and
+// stops them wherever they await something of the outside. A waiting task is a
+// [Snapshot], a few kilobytes; any host resumes it at that await with its
+// locals as they were, because what a task is lies in the sandbox's memory.
+//
+// [Engine.Start] runs a task until it ends or waits, [Engine.Resume] settles
+// calls of a waiting one and runs it on; one such run is a slice. The package
+// knows no database and no network: it hands out [Call] values and takes
+// [Reply] values.
+//
+// # What a task sees
+//
+// ECMAScript as quickjs-ng 0.10 has it, and: tools (a lazy proxy: any
+// tools.service.path(args) is a call), console, setTimeout and clearTimeout
+// (durable), crypto.randomUUID and getRandomValues, Math.random seeded by the
+// host, performance, __callHostTool__, __currentTaskRunId and
+// __currentStackRunId. Its function is what module.exports is, or the default
+// or runTask of module.exports, exports or an ES module; it is called with
+// (input, tools). No files, no imports, no environment.
+//
+// # Where things are
+//
+//	engine.go run.go pool.go   slices: Start, Resume, VMs for them
+//	sandbox.go host.go wasi.go one VM: calls into the guest and out of it
+//	string.go trap.go          what comes out of it: strings, traps
+//	slice.go outcome.go call.go what a slice did
+//	load.go syntax.go          source to function, syntax errors, Check
+//	prelude.js                 the half that runs in the guest
+//	boot.go image.go           a booted engine as bytes
+//	delta.go codec.go snapshot.go a waiting VM as bytes
+//	module.go internal/harden  the engine's wasm: pinned, rewritten, compiled
+//
+// # What may be touched
+//
+// A new global or a new operation of the host function is prelude.js and
+// host.go. Images are found by digest, so old snapshots go on with the prelude
+// they were made with; what a new host must not do is take an operation away or
+// change its arguments without changing hostABI. The same holds for
+// layoutVersion and where boot.go puts things. [Engine.Identity] covers both
+// and the engine's own bytes, not how internal/harden rewrites their code.
+//
+// No guest frame is on the stack when a snapshot is taken: a host call records
+// and returns, and everything that waits is a promise on the guest's heap. The
+// host holds no JavaScript value across a slice; what it calls are the anchors
+// of an image, whose values hold in every VM of it.
+//
+// # What is missing
+//
+// CPU time has no limit yet: a loop that never ends keeps its slot, and since
+// compiled wasm cannot be preempted, Go's garbage collector waits for it too.
+// Memory, stack and log lines are limited. A stack overflow ends the run as a
+// RangeError; the task cannot catch it.
+package vm

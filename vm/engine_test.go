@@ -1,0 +1,106 @@
+package vm_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"sync"
+	"testing"
+
+	"github.com/amberhost/amber/vm"
+)
+
+func TestBootIsDeterministic(t *testing.T) {
+	t.Parallel()
+	if shared.Image().Digest() != other.Image().Digest() || shared.Identity() != other.Identity() {
+		t.Fatal("two boots differ")
+	}
+	t.Log(shared.Image().Digest())
+	a, err := shared.Image().Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, _ := other.Image().Encode(); !bytes.Equal(a, b) {
+		t.Error("two encodings differ")
+	}
+	if len(a) > 300<<10 {
+		t.Errorf("image of %d bytes", len(a))
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	t.Parallel()
+	if _, err := vm.New(t.Context(), vm.Options{}); err == nil {
+		t.Error("no keys were taken")
+	}
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := vm.New(t.Context(), vm.Options{Keys: ring(), CacheDir: dir}); err == nil {
+		t.Error("a cache that others can write was taken")
+	}
+}
+
+func TestContext(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	why := errors.New("shutting down")
+	cancel(why)
+	busy := newEngine(t, func(o *vm.Options) { o.Concurrency = 1 })
+	if _, err := busy.Start(ctx, vm.StartParams{Name: "t", Code: "module.exports = () => 1"}); !errors.Is(err, why) {
+		t.Errorf("Start: %v", err)
+	}
+}
+
+// TestTrapsHarmNobody: VMs that trapped or grew are thrown away while others go on.
+func TestTrapsHarmNobody(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t, func(o *vm.Options) { o.Concurrency, o.MemoryLimit = 2, 8<<20 })
+	var wg sync.WaitGroup
+	for i, code := range []string{
+		`module.exports = function f() { return f() + 1 }`,
+		`module.exports = () => { const a = []; for (;;) a.push(new Array(1000).fill(0)) }`,
+		`module.exports = () => 'x'.repeat(2 ** 29).length`,
+		`module.exports = (x) => x.n`,
+	} {
+		wg.Go(func() {
+			for n := range 10 {
+				out := startAs(t, e, code, fmt.Sprintf(`{"n":%d}`, n))
+				if i < 3 && out.Err == nil || i == 3 && string(out.Result) != fmt.Sprint(n) {
+					t.Errorf("%s: result %s, error %v", code, out.Result, out.Err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// TestNothingLeaks: Go's heap is as large after many suspensions as after few.
+func TestNothingLeaks(t *testing.T) {
+	e := newEngine(t, func(o *vm.Options) { o.Concurrency = 1 })
+	heap := func(cycles int) uint64 {
+		for range cycles {
+			out := startAs(t, e, `module.exports = async (x) => await tools.a.b(x)`, `{"a":1}`)
+			out, err := e.Resume(context.Background(), frame, out.Snapshot, []vm.Reply{value(1, "1")})
+			if err != nil || !out.Ended {
+				t.Fatal(err, out)
+			}
+		}
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap(50)
+	after := heap(leakCycles)
+	if after > before+4<<20 {
+		t.Errorf("heap grew from %d to %d bytes", before, after)
+	}
+	t.Logf("heap %d, after %d cycles %d", before, leakCycles, after)
+}
+
+var leakCycles = 1000

@@ -1,0 +1,19 @@
+package vm
+
+import (
+	"errors"
+	"fmt"
+)
+
+// ErrUnknownImage, ErrUnknownEngine and ErrBadSnapshot say why a Snapshot cannot be resumed here:
+// its image is not to be found, it was made by an engine that this host does not have, or its
+// bytes are damaged, forged or another frame's.
+var (
+	ErrUnknownImage  = errors.New("vm: unknown image")
+	ErrUnknownEngine = errors.New("vm: snapshot of another engine")
+	ErrBadSnapshot   = errors.New("vm: bad snapshot")
+)
+
+func badSnapshot(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrBadSnapshot, fmt.Sprintf(format, args...))
+}

@@ -1,0 +1,99 @@
+package harden
+
+import "bytes"
+
+// guardAll guards every function of the code section.
+func (c *Counts) guardAll(body []byte) ([]byte, error) {
+	r := &reader{b: body}
+	count := r.u32()
+	out := appendU32(make([]byte, 0, len(body)+len(body)/32), count)
+	for ; count > 0 && r.err == nil; count-- {
+		f := c.guard(&reader{b: r.bytes(r.u32())}, r)
+		out = appendU32(out, uint32(len(f)))
+		out = append(out, f...)
+	}
+	if !r.done() {
+		r.fail()
+	}
+	return out, r.err
+}
+
+// guard copies one function body and inserts its guards. Code may be inserted
+// anywhere between two instructions: branches name blocks, not addresses.
+func (c *Counts) guard(f, outer *reader) []byte {
+	for n := f.u32(); n > 0 && f.err == nil; n-- { // local declarations
+		f.u32()
+		f.byte()
+	}
+	out := bytes.Clone(f.b[:min(f.p, len(f.b))])
+	prologue := frameSize(f)
+	if prologue != nil {
+		c.Prologues++
+		out = appendPrologueGuard(out, prologue)
+	}
+	for first, last := prologue != nil, byte(0); !f.done(); {
+		start := f.p
+		op := f.skip()
+		if f.err != nil {
+			break
+		}
+		out = append(out, f.b[start:f.p]...)
+		if op == opGlobalSet && f.b[start+1] == globalStackPointer {
+			// An epilogue adds the frame's size back; the first set after a
+			// guarded prologue stores what has been checked already.
+			if last != opI32Add && !first {
+				c.Moves++
+				out = appendMoveGuard(out)
+			}
+			first = false
+		}
+		last = op
+	}
+	if f.err != nil && outer.err == nil {
+		outer.err = f.err
+	}
+	return out
+}
+
+// frameSize returns the i32.const instruction of a function that opens a frame,
+// "global.get 0; i32.const N; i32.sub", and nil for any other. It does not
+// move f.
+func frameSize(f *reader) []byte {
+	r := &reader{b: f.b, p: f.p}
+	if r.byte() != opGlobalGet || r.byte() != globalStackPointer {
+		return nil
+	}
+	start := r.p
+	if r.byte() != opI32Const {
+		return nil
+	}
+	r.leb(32)
+	end := r.p
+	if r.byte() != opI32Sub || r.err != nil {
+		return nil
+	}
+	return r.b[start:end]
+}
+
+// appendPrologueGuard: if sp - size < limit, trap. The comparison is signed, so
+// that a difference below address zero counts as below the limit.
+func appendPrologueGuard(b, size []byte) []byte {
+	b = append(b, opGlobalGet, globalStackPointer)
+	b = append(b, size...)
+	b = append(b, opI32Sub)
+	return appendTrapIfBelow(b)
+}
+
+// appendMoveGuard: if sp < limit, trap.
+func appendMoveGuard(b []byte) []byte {
+	return appendTrapIfBelow(append(b, opGlobalGet, globalStackPointer))
+}
+
+func appendTrapIfBelow(b []byte) []byte {
+	return append(b,
+		opGlobalGet, globalStackLimit, opI32LtS,
+		opIf, blockEmpty,
+		opI32Const, 0, opI64Const, TrapStack, opI32Const, 0, opI32Const, 0,
+		opCall, 0, opDrop, opUnreachable,
+		opEnd)
+}

@@ -1,0 +1,238 @@
+package vm
+
+import (
+	"context"
+	"crypto/sha256"
+	"strings"
+	"sync"
+	"unicode/utf8"
+
+	"github.com/amberhost/amber/service"
+)
+
+// A task's source is one of two languages: the body of an async function with
+// module, exports and require, or an ES module. Which one shows by what parses.
+type style byte
+
+const (
+	styleUnknown style = iota
+	styleBody
+	styleModule
+)
+
+// The body is evaluated as the method of an object literal, on the source's own
+// lines. Source that closes the method early and opens something else has to
+// go on with what may follow a method; [bodyCheck] is a context in which none
+// of that can follow.
+const (
+	bodyHead, bodyTail   = "({async task(module,exports,require){", "\n}}).task"
+	methodHead           = "async task(module,exports,require){"
+	methodTail           = "\n}"
+	checkHead, checkTail = "async function task(module,exports,require){", "\n}"
+)
+
+func fileName(task string) string {
+	if strings.HasPrefix(task, ".") { // a relative name would be resolved
+		task = "_" + task
+	}
+	return task + ".js"
+}
+
+// source is a task's code on its way into a sandbox.
+type source struct {
+	file string
+	code string // without byte order mark and hashbang
+}
+
+func newSource(task, code string) (source, *service.Error) {
+	code = strings.TrimPrefix(code, "\ufeff")
+	if strings.HasPrefix(code, "#!") {
+		code = "//" + code[2:]
+	}
+	switch {
+	case strings.TrimSpace(code) == "":
+		return source{}, service.Errorf(service.CodeInvalidTask, "the task has no code")
+	case !utf8.ValidString(code):
+		return source{}, service.Errorf(service.CodeInvalidTask, "the task's code is not UTF-8")
+	case strings.IndexByte(code, 0) >= 0:
+		return source{}, service.Errorf(service.CodeInvalidTask, "the task's code holds a NUL character")
+	}
+	return source{fileName(task), code}, nil
+}
+
+// load brings a task's code into the sandbox. It returns the function of its
+// body, or undefined for an ES module, which is then compiled under its file
+// name; refused says what is wrong with the code.
+func (e *Engine) load(ctx context.Context, s *sandbox, task, code string) (body uint64, refused *service.Error, err error) {
+	src, refused := newSource(task, code)
+	if refused != nil {
+		return 0, refused, nil
+	}
+	key := sha256.Sum256([]byte(code))
+	known := e.styles.get(key)
+	var bodyError, moduleError *SyntaxError
+	if known != styleModule {
+		if body, bodyError, err = s.evalBody(ctx, src, known == styleBody); err != nil {
+			return 0, nil, err
+		}
+		if bodyError == nil {
+			e.styles.put(key, styleBody)
+			return body, nil, nil
+		}
+	}
+	moduleError, refused, err = s.loadModule(ctx, src)
+	switch {
+	case err != nil || refused != nil:
+		return 0, refused, err
+	case moduleError == nil:
+		e.styles.put(key, styleModule)
+		return s.image.Undefined, nil, nil
+	}
+	return 0, invalidTask(pick(src, bodyError, moduleError)), nil
+}
+
+// Check says whether code can be published as a task: nil, or *SyntaxError, or
+// *service.Error with code INVALID_TASK or IMPORT_UNSUPPORTED, or the host's
+// trouble. It runs nothing of the code.
+func (e *Engine) Check(ctx context.Context, name, code string) error {
+	src, refused := newSource(name, code)
+	if refused != nil {
+		return refused
+	}
+	leave, err := e.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	s, err := e.take(ctx, e.base, uint32(len(e.base.memory)))
+	if err != nil {
+		return err
+	}
+	defer e.give(ctx, s)
+	s.slice = &slice{}
+	return s.check(context.WithValue(context.WithoutCancel(ctx), sandboxKey{}, s), src)
+}
+
+func (s *sandbox) check(ctx context.Context, src source) error {
+	bodyError, err := s.compileBody(ctx, src)
+	if err != nil {
+		return uncompilable(err)
+	}
+	if bodyError == nil {
+		return nil
+	}
+	moduleError, refused, err := s.loadModule(ctx, src)
+	switch {
+	case err != nil:
+		return uncompilable(err)
+	case refused != nil:
+		return refused
+	case moduleError == nil:
+		return nil
+	}
+	return pick(src, bodyError, moduleError)
+}
+
+// uncompilable is the error of code that the engine's compiler broke off at:
+// too deeply nested, or too large.
+func uncompilable(err error) *service.Error {
+	e := guestError(err)
+	e.Code = service.CodeInvalidTask
+	return e
+}
+
+// evalBody makes the function of a task's body. Source that leaves its method
+// shows in the function's text, which then is not the whole; known source has
+// been seen not to.
+func (s *sandbox) evalBody(ctx context.Context, src source, known bool) (body uint64, refused *SyntaxError, err error) {
+	body, err = s.eval(ctx, s.qjsEval, src.file, []byte(bodyHead+src.code+bodyTail), evalGlobal)
+	if err != nil {
+		return 0, nil, err
+	}
+	if body == s.image.Exception {
+		refused, err = s.syntaxError(ctx, src, len(bodyHead))
+		return 0, refused, err
+	}
+	if known {
+		return body, nil, nil
+	}
+	whole, err := s.isWhole(ctx, body, methodHead+src.code+methodTail)
+	if err != nil || whole && !strings.Contains(src.code, "super") { // a method knows super, a task does not
+		return body, nil, err
+	}
+	if refused, err = s.compileBody(ctx, src); err != nil || refused != nil || whole {
+		return body, refused, err
+	}
+	return 0, &SyntaxError{File: src.file, Message: "unbalanced braces"}, nil
+}
+
+func (s *sandbox) isWhole(ctx context.Context, body uint64, text string) (bool, error) {
+	want, err := s.parse(ctx, quoted(text))
+	if err != nil {
+		return false, err
+	}
+	if _, err := s.invoke(ctx, s.cloneValue, uint64(s.image.Context), body); err != nil { // call frees its arguments
+		return false, err
+	}
+	whole, err := s.call(ctx, s.image.Wrapped, body, want)
+	return whole == jsTrue, err
+}
+
+// jsTrue is JavaScript's true: tag 1, value 1.
+const jsTrue = 1<<32 | 1
+
+// compileBody parses a body in both contexts and runs nothing.
+func (s *sandbox) compileBody(ctx context.Context, src source) (*SyntaxError, error) {
+	for _, w := range [][2]string{{bodyHead, bodyTail}, {checkHead, checkTail}} {
+		v, err := s.eval(ctx, s.qjsEval, src.file, []byte(w[0]+src.code+w[1]), evalGlobal|evalCompileOnly)
+		if err != nil {
+			return nil, err
+		}
+		if v == s.image.Exception {
+			return s.syntaxError(ctx, src, len(w[0]))
+		}
+		if err := s.release(ctx, v); err != nil {
+			return nil, err
+		}
+	}
+	return nil, nil
+}
+
+// loadModule compiles an ES module and resolves its imports, of which there
+// must be none.
+func (s *sandbox) loadModule(ctx context.Context, src source) (*SyntaxError, *service.Error, error) {
+	v, err := s.eval(ctx, s.qjsLoad, src.file, []byte(src.code), evalModule)
+	if err != nil || v != s.image.Exception {
+		return nil, nil, err
+	}
+	thrown, err := s.describe(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	if thrown.Name != "SyntaxError" {
+		return nil, thrown, nil
+	}
+	return place(src, thrown, 0), nil, nil
+}
+
+// styleCache remembers what code turned out to be, so that a module is not
+// parsed as a body first.
+type styleCache struct {
+	mu sync.Mutex
+	m  map[Digest]style
+}
+
+func (c *styleCache) get(d Digest) style {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.m[d]
+}
+
+func (c *styleCache) put(d Digest, s style) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.m == nil || len(c.m) > 10_000 {
+		c.m = map[Digest]style{}
+	}
+	c.m[d] = s
+}

@@ -1,0 +1,94 @@
+package vm
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	_ "unsafe" // for the linkname below
+
+	"github.com/amberhost/amber/vm/internal/harden"
+	_ "github.com/fastschema/qjs" // carries the engine's wasm
+	"github.com/tetratelabs/wazero"
+)
+
+// qjsWasm is QuickJS (quickjs-ng 0.10.1) as github.com/fastschema/qjs ships it.
+// Nothing else of that module is used.
+//
+//go:linkname qjsWasm github.com/fastschema/qjs.wasmBytes
+var qjsWasm []byte
+
+const (
+	wasmPage = 64 << 10
+
+	// qjsDigest is the sha256 of the only engine that this package knows.
+	qjsDigest = "88fcbeead33cca3ec8394feb0fb3eec8047ec9ac5062aba7a63799cee11989b7"
+
+	// hostABI numbers the functions between guest and host and what the
+	// prelude expects of them; layoutVersion numbers where things lie in an
+	// image. Change them when a snapshot of before could not be resumed.
+	hostABI       = 1
+	layoutVersion = 1
+)
+
+// guarded are the places of the engine that lower its stack pointer.
+var guarded = harden.Counts{Prologues: 418, Moves: 138}
+
+// engineIdentity is the digest that snapshots are bound to. It does not depend
+// on how the code is rewritten: a rewriter changes no memory layout.
+func engineIdentity() Digest {
+	return sha256.Sum256(fmt.Appendf(nil, "amber engine\nwasm %s\nhost abi %d\nlayout %d\nstack %d\n",
+		qjsDigest, hostABI, layoutVersion, stackSize))
+}
+
+// hardenedWasm returns the engine ready to compile.
+func hardenedWasm() ([]byte, error) {
+	if sum := sha256.Sum256(qjsWasm); hex.EncodeToString(sum[:]) != qjsDigest {
+		return nil, fmt.Errorf("vm: engine %x is not the one this build is for: pin github.com/fastschema/qjs v0.0.6", sum)
+	}
+	return harden.Rewrite(qjsWasm, guarded)
+}
+
+// newRuntime compiles the engine. The runtime owns the compiled module.
+func newRuntime(ctx context.Context, o Options) (wazero.Runtime, wazero.CompiledModule, error) {
+	wasm, err := hardenedWasm()
+	if err != nil {
+		return nil, nil, err
+	}
+	config := wazero.NewRuntimeConfig().WithMemoryLimitPages(o.memoryPages())
+	if o.CacheDir != "" {
+		cache, err := openCache(o.CacheDir)
+		if err != nil {
+			return nil, nil, fmt.Errorf("open compile cache: %w", err)
+		}
+		config = config.WithCompilationCache(cache)
+	}
+	r := wazero.NewRuntimeWithConfig(ctx, config)
+	if err := instantiateHost(ctx, r, o.Log); err != nil {
+		r.Close(ctx)
+		return nil, nil, fmt.Errorf("instantiate host modules: %w", err)
+	}
+	m, err := r.CompileModule(ctx, wasm)
+	if err != nil {
+		r.Close(ctx)
+		return nil, nil, fmt.Errorf("compile engine: %w", err)
+	}
+	return r, m, nil
+}
+
+// openCache opens a directory of compiled code. What lies there is run as
+// native code, so nobody else may be able to write it.
+func openCache(dir string) (wazero.CompilationCache, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return nil, err
+	}
+	if mode := info.Mode().Perm(); mode&0o022 != 0 {
+		return nil, fmt.Errorf("%s can be written by others (%v): chmod go-w it or choose another directory", dir, mode)
+	}
+	return wazero.NewCompilationCacheWithDir(dir)
+}

@@ -1,0 +1,640 @@
+// The prelude is the part of amber that runs inside the sandbox. It is
+// evaluated once, when an image is booted, and gives the host the functions it
+// calls (the array returned at the end); everything else goes the other way,
+// through one host function.
+//
+// It runs beside code that may replace any global, so it takes what it needs
+// now, calls methods through apply, and iterates by index.
+(function (proxied) {
+'use strict';
+
+const { apply, defineProperty, getOwnPropertyDescriptor } = Reflect;
+const { stringify } = JSON;
+const { max, min, trunc } = Math;
+const { now } = Date;
+const P = Promise, E = Error, TE = TypeError, U8 = Uint8Array, X = Proxy, W = WeakMap, M = Map, S = String, N = Number;
+const resolved = P.resolve.bind(P);
+const then = (promise, ok, bad) => apply(promiseThen, promise, [ok, bad]);
+const promiseThen = P.prototype.then;
+const uncurry = (f) => f.call.bind(f);
+const mapGet = uncurry(M.prototype.get), mapSet = uncurry(M.prototype.set), mapDelete = uncurry(M.prototype.delete);
+const weakGet = uncurry(W.prototype.get), weakSet = uncurry(W.prototype.set);
+const slice = uncurry(S.prototype.slice), indexOf = uncurry(S.prototype.indexOf), split = uncurry(S.prototype.split);
+const startsWith = uncurry(S.prototype.startsWith), includes = uncurry(S.prototype.includes), parse = N.parseInt;
+const sourceOf = uncurry(Function.prototype.toString);
+const { isArray } = Array;
+const hidden = (object, key, value) => defineProperty(object, key, { __proto__: null, value, writable: true, enumerable: false, configurable: true });
+const own = (object, key) => { const d = getOwnPropertyDescriptor(object, key); return d && d.value; };
+
+// --- The host function ----------------------------------------------------
+//
+// The engine wraps it in a closure that goes through Function.prototype.call
+// and spreads its arguments, both of which a task can replace. Take the
+// function itself out of the wrapper.
+
+let host;
+{
+  const { call } = Function.prototype;
+  Function.prototype.call = function () { host = this; };
+  proxied();
+  Function.prototype.call = call;
+}
+const CALL = 1, CANCEL = 2, LOG = 3, DONE = 4, FAIL = 5, RANDOM = 6;
+const tell = (op, a, b) => host(op, a, b, 0); // the engine insists on four arguments
+
+// --- Randomness and time ----------------------------------------------------
+//
+// Every VM restored from one image would continue the same sequence, so the
+// host seeds this generator (sfc32) whenever it wakes a VM.
+
+let r0 = 0, r1 = 0, r2 = 0, r3 = 0, muted = false;
+const random32 = () => {
+  const t = (r0 + r1 + r3) | 0;
+  r3 = (r3 + 1) | 0;
+  r0 = r1 ^ (r1 >>> 9);
+  r1 = (r2 + (r2 << 3)) | 0;
+  r2 = ((r2 << 21) | (r2 >>> 11)) + t | 0;
+  return t >>> 0;
+};
+hidden(Math, 'random', function random() {
+  return ((random32() >>> 5) * 67108864 + (random32() >>> 6)) / 9007199254740992;
+});
+function wake(a, b, c, d) {
+  r0 = a; r1 = b; r2 = c; r3 = d;
+  for (let i = 0; i < 8; i++) random32();
+  muted = false;
+}
+
+const bufferOf = (proto, key) => uncurry(getOwnPropertyDescriptor(proto, key).get);
+const typed = Object.getPrototypeOf(U8.prototype);
+const typedName = bufferOf(typed, Symbol.toStringTag), typedBuffer = bufferOf(typed, 'buffer');
+const typedOffset = bufferOf(typed, 'byteOffset'), typedLength = bufferOf(typed, 'byteLength');
+const integerArrays = { __proto__: null, Int8Array: 1, Uint8Array: 1, Uint8ClampedArray: 1, Int16Array: 1, Uint16Array: 1,
+  Int32Array: 1, Uint32Array: 1, BigInt64Array: 1, BigUint64Array: 1 };
+const crypto = {
+  getRandomValues(array) {
+    if (!integerArrays[typedName(array)]) throw new TE('crypto.getRandomValues: expected an integer typed array');
+    const n = typedLength(array), bytes = new U8(typedBuffer(array), typedOffset(array), n);
+    if (n > 65536) throw new RangeError('crypto.getRandomValues: at most 65536 bytes at once');
+    const hex = tell(RANDOM, n);
+    for (let i = 0; i < n; i++) bytes[i] = parse(slice(hex, 2 * i, 2 * i + 2), 16);
+    return array;
+  },
+  randomUUID() {
+    const h = tell(RANDOM, 16), variant = '89ab'[parse(h[16], 16) & 3];
+    return `${slice(h, 0, 8)}-${slice(h, 8, 12)}-4${slice(h, 13, 16)}-${variant}${slice(h, 17, 20)}-${slice(h, 20)}`;
+  },
+};
+
+// --- Errors -----------------------------------------------------------------
+
+// frames returns the task's own lines of a stack: the prelude's are dropped,
+// and so are built-in functions that no line of the task called.
+function frames(stack) {
+  if (typeof stack !== 'string') return '';
+  const lines = split(stack, '\n');
+  let out = '', natives = '';
+  for (let i = 0; i < lines.length; i++) {
+    const line = lines[i];
+    if (!startsWith(line, '    at ')) continue;
+    if (includes(line, '(native)')) natives += line + '\n';
+    else if (includes(line, '(amber:prelude:') || includes(line, ' amber:prelude:')) natives = '';
+    else { out += natives + column(line) + '\n'; natives = ''; }
+  }
+  return out;
+}
+
+// column takes what was put before the task's first line off its columns,
+// which the engine counts from 0 on that line alone.
+let firstLine = '', headLength = 0;
+function column(line) {
+  const at = firstLine === '' ? -1 : indexOf(line, firstLine);
+  if (at < 0) return line;
+  const from = at + firstLine.length, n = parse(slice(line, from), 10);
+  return slice(line, 0, from) + (headLength > 0 ? max(1, n - headLength + 1) : n) + (includes(line, '(') ? ')' : '');
+}
+
+// callSite is the stack as it is now; frames cleans it if the call fails.
+const callSite = () => new E().stack;
+
+// rejection makes the Error that a failed call rejects with.
+function rejection(error, site) {
+  const e = new E(error.message);
+  if (error.name !== undefined && error.name !== 'Error') hidden(e, 'name', error.name);
+  if (error.code !== undefined) e.code = error.code;
+  if (error.status !== undefined) e.status = error.status;
+  hidden(e, 'stack', `${error.name || 'Error'}: ${error.message}\n${frames(site)}`);
+  return e;
+}
+
+// describe turns whatever was thrown into the JSON of an error. It must not
+// throw, whatever the getters of the value do.
+function describe(thrown) {
+  try {
+    return stringify(plain(thrown));
+  } catch {
+    return '{"name":"Error","message":"the task threw a value that cannot be described"}';
+  }
+}
+function plain(thrown) {
+  const out = { __proto__: null, name: 'Error', message: '', code: undefined, stack: '' };
+  if (thrown === null || (typeof thrown !== 'object' && typeof thrown !== 'function')) {
+    out.message = typeof thrown === 'string' && thrown !== '' ? thrown : `the task threw ${inspect(thrown, true)}`;
+    return out;
+  }
+  const read = (key) => { try { const v = thrown[key]; return typeof v === 'string' ? v : undefined; } catch { return undefined; } };
+  const message = read('message');
+  out.name = read('name') || 'Error';
+  out.code = read('code');
+  if (message) out.message = message;
+  else out.message = thrown instanceof E ? `${out.name} without a message` : `the task threw ${inspect(thrown, true)}`;
+  const lines = frames(read('stack'));
+  if (lines !== '') out.stack = `${out.name}: ${out.message}\n${lines}`;
+  return out;
+}
+
+// --- The end of a task ------------------------------------------------------
+
+let ended = false;
+
+function finish(value) {
+  if (ended) return;
+  let text;
+  try {
+    text = stringify(value);
+  } catch (e) {
+    return end(FAIL, stringify({ __proto__: null, name: 'TypeError', code: 'INVALID_RESULT',
+      message: `the task's result cannot be written as JSON: ${plain(e).message}` }));
+  }
+  end(DONE, text === undefined ? 'null' : text);
+}
+function fail(thrown) {
+  if (!ended) end(FAIL, describe(thrown));
+}
+function refuse(message, code) {
+  end(FAIL, stringify({ __proto__: null, name: 'Error', code: code || 'INVALID_TASK', message }));
+}
+function end(op, text) {
+  for (let f = forgotten; f !== null; f = f.next) {
+    if (!f.call.heard) log('warn', `${f.call.label} failed and nothing awaited it: ${f.error.message}`);
+  }
+  ended = true;
+  tell(op, text);
+}
+
+// --- Calls ------------------------------------------------------------------
+//
+// A call is sent to the host under an id and waits in pending. The host
+// settles it by id, perhaps years later and in another process.
+
+const pending = new M();
+let lastID = 0;
+let forgotten = null; // a list of rejected calls that nobody had listened to
+
+const quote = (text) => stringify(text);
+
+// argument serialises at the call, so that what a task changes later is not sent.
+function argument(value, label) {
+  try {
+    const text = stringify(value);
+    return text === undefined ? 'null' : text;
+  } catch (e) {
+    throw new TE(`${label}: an argument cannot be written as JSON: ${plain(e).message}`);
+  }
+}
+function argumentList(list, label) {
+  let text = '[';
+  for (let i = 0, n = list.length; i < n; i++) text += (i > 0 ? ',' : '') + argument(list[i], label);
+  return text + ']';
+}
+const callStep = (property, args) => `{"type":"call","property":${quote(property)},"args":${args}}`;
+const getStep = (property) => `{"type":"get","property":${quote(property)}}`;
+
+function send(record, service, steps, options) {
+  const id = ++lastID;
+  mapSet(pending, id, record);
+  tell(CALL, id, `{"service":${quote(service)},"steps":[${steps}]${options ? `,"options":${options}` : ''}}`);
+  return id;
+}
+
+// settle is called by the host, once for each reply, each time with an empty
+// job queue. kind is 0 for a value and 1 for an error.
+function settle(id, kind, value) {
+  const record = mapGet(pending, id);
+  if (record === undefined) return;
+  mapDelete(pending, id);
+  if (record.run) {
+    if (kind === 1) log('warn', `${record.label} did not fire: ${value.message}`);
+    else record.run();
+    return;
+  }
+  if (kind === 0) return record.resolve(value);
+  if (!record.heard) forgotten = { call: record, error: value, next: forgotten };
+  record.reject(rejection(value, record.site));
+}
+
+// --- tools --------------------------------------------------------------------
+//
+// tools.a.b(1).c(2) builds a chain of links, each a proxy. A chain that has
+// been called is a thenable; it becomes one Call when it is awaited, or at the
+// end of the microtask turn unless another step was called on it by then.
+//
+// A link: { parent, property, args, options, called, superseded, promise, ... }.
+
+const linkOf = new W(); // proxy -> link
+
+function labelOf(link) {
+  let text = '';
+  for (let l = link; l !== null; l = l.parent) {
+    if (l.args !== null) text = '(…)' + text;
+    if (l.property !== '') text = '.' + l.property + text;
+  }
+  return 'tools' + text;
+}
+
+// steps writes the links below the service, a get followed by its call as one step.
+function stepsOf(link) {
+  let text = '';
+  for (let l = link; l.parent !== null; l = l.parent) {
+    const step = l.args === null ? getStep(l.property) : callStep(l.property, l.args);
+    text = text === '' ? step : step + ',' + text;
+  }
+  const root = rootOf(link);
+  if (root.args === null) return text;
+  const first = callStep('', root.args); // the service itself was called
+  return text === '' ? first : first + ',' + text;
+}
+function rootOf(link) {
+  while (link.parent !== null) link = link.parent;
+  return link;
+}
+
+function dispatch(link) {
+  if (link.promise !== null) return link.promise;
+  for (let l = link.parent; l !== null; l = l.parent) l.superseded = true;
+  link.promise = new P((resolve, reject) => { link.resolve = resolve; link.reject = reject; });
+  then(link.promise, undefined, ignore);
+  link.label = labelOf(link);
+  send(link, rootOf(link).property, stepsOf(link), link.options);
+  return link.promise;
+}
+const ignore = () => {};
+
+const makeLink = (parent, property, args, options, called, site) => ({
+  __proto__: null, parent, property, args, options, called, site,
+  superseded: false, heard: false, promise: null, resolve: null, reject: null, label: '' });
+
+function makeNode(link) {
+  const node = new X(() => {}, { __proto__: nodeTraps, link });
+  weakSet(linkOf, node, link);
+  return node;
+}
+
+const nodeTraps = {
+  __proto__: null,
+  get(target, key) {
+    const { link } = this;
+    if (typeof key === 'symbol' || key === 'toJSON') return undefined;
+    if (key === 'then' || key === 'catch' || key === 'finally') return link.called ? listener(link, key) : undefined;
+    if (key === 'toString') return () => labelOf(link);
+    if (key === 'valueOf') return () => makeNode(link);
+    return makeNode(makeLink(link, key, null, link.options, link.called, link.site));
+  },
+  apply(target, self, args) {
+    const { link } = this;
+    const list = argumentList(args, labelOf(link) + '()');
+    let next;
+    if (link.args === null) { // the call of a property: the get and the call are one step
+      next = makeLink(link.parent, link.property, list, link.options, true, callSite());
+    } else { // the result of a call, called
+      next = makeLink(link, '', list, link.options, true, callSite());
+    }
+    for (let l = next.parent; l !== null; l = l.parent) l.superseded = true;
+    then(resolvedNow, () => { if (!next.superseded) dispatch(next); });
+    return makeNode(next);
+  },
+  set(target, key) { throw new TE(`cannot set ${S(key)} on a tools path`); },
+  defineProperty() { throw new TE('cannot define a property on a tools path'); },
+};
+const resolvedNow = resolved(undefined);
+
+const promiseMethods = { __proto__: null, then: promiseThen, catch: P.prototype.catch, finally: P.prototype.finally };
+function listener(link, name) {
+  return (a, b) => {
+    const promise = promiseOf(link);
+    return name === 'then' ? then(promise, a, b) : apply(promiseMethods[name], promise, [a]);
+  };
+}
+
+// promiseOf sends a call. A property of a call's result, tools.a.b().c, is read
+// from the result: no service is asked for it.
+function promiseOf(link) {
+  if (link.args !== null) {
+    link.heard = true;
+    return dispatch(link);
+  }
+  return then(promiseOf(link.parent), (value) => value[link.property]);
+}
+
+// makeRoot makes the tools object itself, or what tools.with() returns.
+function makeRoot(options) {
+  const root = new X({}, { __proto__: rootTraps, options, root: () => root });
+  return root;
+}
+const rootTraps = {
+  __proto__: null,
+  get(target, key) {
+    if (typeof key === 'symbol') return undefined;
+    switch (key) {
+      case 'then': case 'catch': case 'finally': case 'toJSON': return undefined;
+      case 'tools': return this.root();
+      case 'with': return withOptions;
+      case 'log': return toolsLog;
+      case 'toString': return () => 'tools';
+      case 'valueOf': return this.root;
+    }
+    return makeNode(makeLink(null, key, null, this.options, false, ''));
+  },
+  set(target, key) { throw new TE(`cannot set tools.${S(key)}`); },
+  defineProperty() { throw new TE('cannot define a property on tools'); },
+};
+function withOptions(options) {
+  if (options === null || typeof options !== 'object') throw new TE('tools.with: expected an object of options');
+  return makeRoot(argument(options, 'tools.with()'));
+}
+const tools = makeRoot(undefined);
+
+// callHostTool is the original's low-level form of a call.
+function callHostTool(service, path, args) {
+  const names = typeof path === 'string' ? (path === '' ? [] : split(path, '.')) : isArray(path) ? path : [];
+  let node = tools[S(service)];
+  for (let i = 0; i < names.length; i++) node = node[S(names[i])];
+  return apply(node, undefined, isArray(args) ? args : args === undefined ? [] : [args]);
+}
+
+// --- Timers -------------------------------------------------------------------
+
+function setTimer(f, delay, ...args) {
+  if (typeof f !== 'function') throw new TE('setTimeout: the first argument must be a function');
+  let ms = trunc(N(delay));
+  if (!(ms > 0)) ms = 0;
+  const run = () => { try { apply(f, undefined, args); } catch (e) { fail(e); } };
+  return send({ __proto__: null, run, label: 'setTimeout' }, 'timer', callStep('', `[${min(ms, 8.64e15)}]`));
+}
+function clearTimer(id) {
+  const record = typeof id === 'number' ? mapGet(pending, id) : undefined;
+  if (record === undefined || !record.run) return;
+  mapDelete(pending, id);
+  tell(CANCEL, id);
+}
+
+// --- Logs ---------------------------------------------------------------------
+
+const lineLimit = 65536;
+
+function log(level, text) {
+  if (muted) return;
+  if (text.length > lineLimit) text = slice(text, 0, lineLimit) + `… (${text.length - lineLimit} more characters)`;
+  muted = tell(LOG, level, stringify(text)) === 1; // the host takes no more lines in this slice
+}
+
+// format joins console arguments: strings raw, %s and its like filled in.
+function format(args, from) {
+  let text = '', i = from;
+  const first = args[from];
+  if (typeof first === 'string' && args.length > from + 1 && includes(first, '%')) {
+    text = fill(first, args, from + 1, (used) => { i = used; });
+  } else if (args.length > from) {
+    text = inspect(first, false);
+    i = from + 1;
+  }
+  for (; i < args.length && text.length <= lineLimit; i++) text += ' ' + inspect(args[i], false);
+  return text;
+}
+function fill(template, args, next, used) {
+  let text = '', from = 0;
+  for (let at = indexOf(template, '%'); at >= 0; at = indexOf(template, '%', from)) {
+    text += slice(template, from, at);
+    const verb = template[at + 1];
+    from = at + 2;
+    if (verb === '%') text += '%';
+    else if (next >= args.length || !includes('sdifjoOc', verb || '?')) text += slice(template, at, from);
+    else text += verbText(verb, args[next++]);
+  }
+  used(next);
+  return text + slice(template, from);
+}
+function verbText(verb, value) {
+  switch (verb) {
+    case 'c': return '';
+    case 'd': return typeof value === 'number' || typeof value === 'bigint' || typeof value === 'string' ? `${N(value)}` : 'NaN';
+    case 'i': return typeof value === 'number' || typeof value === 'string' ? `${trunc(N(value))}` : 'NaN';
+    case 'f': return typeof value === 'number' || typeof value === 'string' ? `${N(value)}` : 'NaN';
+    default: return inspect(value, false);
+  }
+}
+
+// inspect writes a value for people. It runs no getter, follows no cycle and
+// stops at a budget. A string is written raw, or quoted when nested is set.
+function inspect(value, nested) {
+  const state = { __proto__: null, left: lineLimit, seen: null };
+  try {
+    return show(value, nested, 0, state);
+  } catch {
+    return '[value that cannot be shown]';
+  }
+}
+function show(value, nested, depth, state) {
+  if (state.left <= 0) return '…';
+  let text;
+  switch (typeof value) {
+    case 'string': text = nested ? quote(value.length > state.left ? slice(value, 0, state.left) + '…' : value) : value; break;
+    case 'bigint': text = `${value}n`; break;
+    case 'number': text = value === 0 && 1 / value < 0 ? '-0' : `${value}`; break;
+    case 'symbol': text = S(value); break;
+    case 'function': text = showFunction(value); break;
+    case 'object': text = value === null ? 'null' : showObject(value, depth, state); break;
+    default: text = S(value);
+  }
+  state.left -= text.length;
+  return text;
+}
+function showFunction(f) {
+  const link = weakGet(linkOf, f);
+  if (link !== undefined) return `[${labelOf(link)}]`;
+  const name = own(f, 'name');
+  return startsWith(sourceOf(f), 'class') ? `[class ${name || '(anonymous)'}]` : `[Function: ${name || '(anonymous)'}]`;
+}
+function showObject(object, depth, state) {
+  if (object === tools) return '[tools]';
+  for (let s = state.seen; s !== null; s = s.next) if (s.object === object) return '[Circular]';
+  if (depth > 6) return isArray(object) ? '[Array]' : '[Object]';
+  state.seen = { __proto__: null, object, next: state.seen };
+  const text = showParts(object, depth + 1, state);
+  state.seen = state.seen.next;
+  return text;
+}
+const tries = (f, object) => { try { return f(object); } catch { return undefined; } };
+const dateISO = uncurry(Date.prototype.toISOString), dateTime = uncurry(Date.prototype.getTime), regexpText = uncurry(RegExp.prototype.toString);
+const mapSize = bufferOf(M.prototype, 'size'), setSize = bufferOf(Set.prototype, 'size');
+const mapEach = uncurry(M.prototype.forEach), setEach = uncurry(Set.prototype.forEach);
+const ownKeys = Reflect.ownKeys, prototypeOf = Reflect.getPrototypeOf;
+
+function showParts(o, depth, state) {
+  const parts = [];
+  const add = (text) => { if (parts.length <= 100) hidden(parts, parts.length, text); };
+  const sub = (v) => show(v, true, depth, state);
+  if (o instanceof E) return showError(o, depth, state);
+  if (tries(dateTime, o) !== undefined) return tries(dateISO, o) || 'Invalid Date';
+  if (o instanceof RegExp) return regexpText(o);
+  if (o instanceof P) return 'Promise {}';
+  let size = tries(mapSize, o);
+  if (size !== undefined) {
+    mapEach(o, (v, k) => { if (parts.length < 100 && state.left > 0) add(`${sub(k)} => ${sub(v)}`); });
+    return enclose(`Map(${size}) {`, parts, size, '}');
+  }
+  size = tries(setSize, o);
+  if (size !== undefined) {
+    setEach(o, (v) => { if (parts.length < 100 && state.left > 0) add(sub(v)); });
+    return enclose(`Set(${size}) {`, parts, size, '}');
+  }
+  const kind = tries(typedName, o);
+  if (isArray(o) || kind !== undefined) {
+    const n = kind !== undefined ? o.length : own(o, 'length');
+    for (let i = 0; i < min(n, 100) && state.left > 0; i++) add(property(o, i, sub));
+    return enclose(kind !== undefined ? `${kind}(${n}) [` : '[', parts, n, ']');
+  }
+  const keys = ownKeys(o);
+  let shown = 0;
+  for (let i = 0; i < keys.length && shown < 100 && state.left > 0; i++) {
+    const d = getOwnPropertyDescriptor(o, keys[i]);
+    if (!d || !d.enumerable) continue;
+    shown++;
+    add(`${keyText(keys[i])}: ${property(o, keys[i], sub)}`);
+  }
+  const name = className(o);
+  return enclose(name === '' ? '{' : `${name} {`, parts, keys.length > 100 ? keys.length : shown, '}');
+}
+function enclose(open, parts, total, close) {
+  let text = open;
+  for (let i = 0; i < parts.length; i++) text += (i > 0 ? ', ' : close === '}' ? ' ' : '') + parts[i];
+  if (total > parts.length) text += `${parts.length > 0 ? ', ' : ''}… ${total - parts.length} more`;
+  return text + (close === '}' && total > 0 ? ' }' : close);
+}
+function property(o, key, sub) {
+  const d = getOwnPropertyDescriptor(o, key);
+  if (!d) return '<empty>';
+  return d.get || d.set ? '[Getter]' : sub(d.value);
+}
+const keyText = (key) => typeof key === 'symbol' ? `[${S(key)}]` : tries(identifier, key) ? key : quote(key);
+const identifierText = /^[A-Za-z_$][\w$]*$/, execute = uncurry(RegExp.prototype.exec);
+const identifier = (key) => execute(identifierText, key) !== null;
+function className(o) {
+  const proto = prototypeOf(o);
+  if (proto === null) return '[Object: null prototype]';
+  const c = own(proto, 'constructor'), name = typeof c === 'function' ? own(c, 'name') : '';
+  return name === 'Object' || typeof name !== 'string' ? '' : name;
+}
+function showError(e, depth, state) {
+  const p = plain(e);
+  let text = p.stack === '' ? `${p.name}: ${p.message}` : slice(p.stack, 0, p.stack.length - 1);
+  const keys = ownKeys(e);
+  for (let i = 0; i < min(keys.length, 20); i++) {
+    const d = getOwnPropertyDescriptor(e, keys[i]);
+    if (d && 'value' in d && (d.enumerable || keys[i] === 'cause')) text += ` [${keyText(keys[i])}: ${show(d.value, true, depth, state)}]`;
+  }
+  return text;
+}
+
+const consoleLevels = { __proto__: null, log: 'info', info: 'info', warn: 'warn', error: 'error', debug: 'debug', trace: 'debug' };
+const console = {};
+for (const name of Object.keys(consoleLevels)) {
+  const level = consoleLevels[name];
+  console[name] = { [name](...args) { if (!muted) log(level, format(args, 0)); } }[name];
+}
+const logLevels = { __proto__: null, debug: 'debug', log: 'info', info: 'info', warn: 'warn', warning: 'warn', error: 'error' };
+function toolsLog(...args) {
+  if (muted) return;
+  const known = typeof args[0] === 'string' && args.length > 1 ? logLevels[args[0]] : undefined;
+  log(known || 'info', format(args, known ? 1 : 0));
+}
+
+// --- Loading and starting a task ------------------------------------------------
+
+const noImports = 'a task is one file; call other tasks with tools.tasks.execute';
+function require(name) {
+  const e = new E(`require(${quote(S(name))}) is not supported: ${noImports}`);
+  e.code = 'IMPORT_UNSUPPORTED';
+  throw e;
+}
+
+// entryOf finds the function that a loaded task exports. namespace is its ES
+// module, or undefined.
+function entryOf(module, exported, namespace) {
+  const last = module.exports;
+  if (typeof last === 'function') return last;
+  return exportedFrom(last) || exportedFrom(exported) || exportedFrom(namespace);
+}
+function exportedFrom(object) {
+  if (object === undefined || object === null) return undefined;
+  if (typeof object.default === 'function') return object.default;
+  return typeof object.runTask === 'function' ? object.runTask : undefined;
+}
+
+// start runs a task. body is the task wrapped in a function, or undefined when
+// it is an ES module already compiled under the name file. head is the length
+// of what body has before the task's first line.
+function start(body, file, head, input, taskRun, stackRun) {
+  firstLine = `${file}:1:`;
+  headLength = head;
+  hidden(globalThis, '__currentTaskRunId', taskRun);
+  hidden(globalThis, '__currentStackRunId', stackRun);
+  const began = now();
+  hidden(globalThis, 'performance', { now: () => now() - began, timeOrigin: began });
+  const exported = {}, module = { exports: exported };
+  let loaded;
+  if (body !== undefined) {
+    loaded = apply(body, exported, [module, exported, require]);
+  } else {
+    hidden(globalThis, 'module', module);
+    hidden(globalThis, 'exports', exported);
+    hidden(globalThis, 'require', require);
+    loaded = import(file);
+  }
+  then(loaded, (namespace) => {
+    let entry;
+    try { entry = entryOf(module, exported, body === undefined ? namespace : undefined); } catch (e) { return fail(e); }
+    if (entry === undefined) return refuse(`the task exports no function: ${exportsText(module.exports)}; write module.exports = async function (input, { tools }) { … }`);
+    let result;
+    try { result = entry(input === null ? {} : input, tools); } catch (e) { return fail(e); }
+    then(resolved(result), finish, fail);
+  }, fail);
+}
+function exportsText(exported) {
+  if (exported !== null && typeof exported === 'object' && ownKeys(exported).length === 0) return 'module.exports is empty';
+  return `module.exports is ${slice(inspect(exported, true), 0, 200)}`;
+}
+
+// wrapped reports whether body is the whole of the text it was made from, that
+// is, whether the task's code stayed within its function.
+const wrapped = (body, text) => typeof body === 'function' && sourceOf(body) === text;
+
+// --- Globals --------------------------------------------------------------------
+
+const global = globalThis;
+for (const name of ['std', 'os', 'bjson', 'gc', 'print', 'navigator', 'scriptArgs', 'setInterval', 'clearInterval',
+  'QJS_PROXY_VALUE', 'performance', 'Navigator']) delete global[name];
+hidden(global, 'tools', tools);
+hidden(global, 'console', console);
+hidden(global, 'crypto', crypto);
+hidden(global, 'setTimeout', { setTimeout: setTimer }.setTimeout);
+hidden(global, 'clearTimeout', { clearTimeout: clearTimer }.clearTimeout);
+hidden(global, '__callHostTool__', callHostTool);
+const enqueue = global.queueMicrotask;
+hidden(global, 'queueMicrotask', function queueMicrotask(f) {
+  if (typeof f !== 'function') throw new TE('queueMicrotask: expected a function');
+  enqueue(() => { try { f(); } catch (e) { fail(e); } });
+});
+
+return [wake, start, settle, describe, wrapped];
+})

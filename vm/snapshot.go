@@ -1,0 +1,84 @@
+package vm
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/google/uuid"
+)
+
+// Header says what a snapshot is of and what can open it. It is stored in the
+// clear and authenticated with the rest.
+type Header struct {
+	Version, Codec byte
+	Engine, Image  Digest
+	Frame          uuid.UUID // the stack_run that waits
+	Sequence       uint64    // counts the snapshots of the frame, from 1
+	KeyID          string    // of the key that sealed it
+	Size           uint32    // of the VM's memory in bytes
+}
+
+// Snapshot is a waiting VM: the difference between its memory and its image's,
+// compressed and encrypted. It does not change.
+type Snapshot struct {
+	Header
+	sealed []byte
+}
+
+const (
+	snapshotMagic   = "amb1"
+	snapshotVersion = 1
+	codecXORZstd    = 1 // delta.go, then zstd
+
+	headerSize = len(snapshotMagic) + 2 + 32 + 32 + 16 + 8 + 4
+	maxKeyID   = 255
+)
+
+// associated is the header as far as it is authenticated as data: all of it but
+// the key's id, which is not known before sealing; another id opens nothing.
+func (h Header) associated() []byte {
+	b := make([]byte, 0, headerSize+64)
+	b = append(b, snapshotMagic...)
+	b = append(b, h.Version, h.Codec)
+	b = append(b, h.Engine[:]...)
+	b = append(b, h.Image[:]...)
+	b = append(b, h.Frame[:]...)
+	b = binary.BigEndian.AppendUint64(b, h.Sequence)
+	return binary.BigEndian.AppendUint32(b, h.Size)
+}
+
+// Encode returns the snapshot's bytes for storage.
+func (s *Snapshot) Encode() []byte {
+	b := s.associated()
+	b = append(b, byte(len(s.KeyID)))
+	b = append(b, s.KeyID...)
+	return append(b, s.sealed...)
+}
+
+// DecodeSnapshot reads what Encode wrote. It checks the form alone: whether the
+// content is genuine shows when it is resumed. Its error wraps ErrBadSnapshot.
+func DecodeSnapshot(b []byte) (*Snapshot, error) {
+	if len(b) < headerSize+1 || string(b[:len(snapshotMagic)]) != snapshotMagic {
+		return nil, badSnapshot("%d bytes that are none", len(b))
+	}
+	s := new(Snapshot)
+	r := b[len(snapshotMagic):]
+	s.Version, s.Codec = r[0], r[1]
+	if s.Version != snapshotVersion || s.Codec != codecXORZstd {
+		return nil, badSnapshot("version %d with codec %d is not known here", s.Version, s.Codec)
+	}
+	r = r[2+copy(s.Engine[:], r[2:]):]
+	r = r[copy(s.Image[:], r):]
+	r = r[copy(s.Frame[:], r):]
+	s.Sequence, s.Size = binary.BigEndian.Uint64(r), binary.BigEndian.Uint32(r[8:])
+	n := int(r[12])
+	if r = r[13:]; len(r) < n {
+		return nil, badSnapshot("cut off")
+	}
+	s.KeyID, s.sealed = string(r[:n]), append([]byte(nil), r[n:]...)
+	return s, nil
+}
+
+func (s *Snapshot) String() string {
+	return fmt.Sprintf("snapshot %d of %v (%d bytes)", s.Sequence, s.Frame, len(s.sealed))
+}
