@@ -1,0 +1,127 @@
+package stack
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/amberhost/amber/service"
+)
+
+// The kinds of amber.replies: what a call was asked, and what it was answered.
+const (
+	kindRequest = "request" // a service.Call
+	kindReply   = "reply"   // a service.Reply
+)
+
+// putBytes queues the exact bytes of a call or a reply, encrypted. The row's id
+// and kind are the associated data: a row moved elsewhere does not open.
+func (s *Store) putBytes(b *batch, id uuid.UUID, kind string, v any) error {
+	plain, err := encode(v)
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", kind, err)
+	}
+	keyID, sealed, err := s.ring.Seal(plain, bytesAD(id, kind))
+	if err != nil {
+		return fmt.Errorf("seal %s: %w", kind, err)
+	}
+	b.Queue(`insert into amber.replies (stack_run_id, kind, key_id, data) values (@id, @kind, @key, @data)
+		on conflict (stack_run_id, kind) do update set key_id = excluded.key_id, data = excluded.data, created_at = now()`,
+		pgx.StrictNamedArgs{"id": id, "kind": kind, "key": keyID, "data": sealed})
+	return nil
+}
+
+func (s *Store) openBytes(id uuid.UUID, kind, keyID string, sealed []byte, v any) error {
+	plain, err := s.ring.Open(keyID, sealed, bytesAD(id, kind))
+	if err != nil {
+		return fmt.Errorf("%w: open %s of stack run %s: %w", errStuck, kind, id, err)
+	}
+	if err := json.Unmarshal(plain, v); err != nil {
+		return fmt.Errorf("%w: decode %s of stack run %s: %w", errStuck, kind, id, err)
+	}
+	return nil
+}
+
+func bytesAD(id uuid.UUID, kind string) []byte {
+	return append(id[:], kind...)
+}
+
+// encode is json.Marshal without HTML escapes, so that raw texts inside keep
+// their spelling.
+func encode(v any) ([]byte, error) {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
+}
+
+// reply is an ended call that its caller has not seen.
+type reply struct {
+	ID     uuid.UUID
+	CallID uint32
+	service.Reply
+}
+
+// replies reads the calls of a body that have ended and that no committed slice
+// has seen, in the order in which they ended.
+func (s *Store) replies(rows pgx.Rows) ([]reply, error) {
+	type row struct {
+		ID     uuid.UUID
+		CallID int64
+		Status string
+		Result json.RawMessage
+		Error  json.RawMessage
+		KeyID  *string
+		Data   []byte
+	}
+	found, err := pgx.CollectRows(rows, pgx.RowToStructByName[row])
+	if err != nil {
+		return nil, err
+	}
+	var out []reply
+	for _, r := range found {
+		re := reply{ID: r.ID, CallID: uint32(r.CallID)}
+		switch {
+		case r.KeyID != nil:
+			if err := s.openBytes(r.ID, kindReply, *r.KeyID, r.Data, &re.Reply); err != nil {
+				return nil, err
+			}
+		case r.Status == StatusCompleted: // ended by somebody's SQL: the public columns are all there is
+			re.Value = r.Result
+		default:
+			re.Err = publicError(r.Error, r.Status)
+		}
+		out = append(out, re)
+	}
+	return out, nil
+}
+
+const repliesSQL = `
+	select s.id, s.call_id, s.status, s.result, s.error, r.key_id, r.data
+	from public.stack_runs s left join amber.replies r on r.stack_run_id = s.id and r.kind = 'reply'
+	where s.parent_stack_run_id = @body and not s.delivered and s.call_id is not null
+		and s.status in ('completed', 'failed', 'cancelled')
+	order by s.ended_at, s.call_id`
+
+// publicError reads an error that somebody else wrote into a row: an object
+// with a message, or any other JSON.
+func publicError(raw json.RawMessage, status string) *service.Error {
+	e := &service.Error{}
+	if json.Unmarshal(raw, e) == nil && e.Message != "" {
+		return e
+	}
+	var text string
+	if json.Unmarshal(raw, &text) != nil {
+		text = string(raw)
+	}
+	if text == "" || text == "null" {
+		text = "The call was set to " + status + "."
+	}
+	return &service.Error{Message: text, Code: service.CodeServiceError}
+}

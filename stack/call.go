@@ -1,0 +1,99 @@
+package stack
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/amberhost/amber/service"
+	"github.com/amberhost/amber/vm"
+)
+
+// serviceTasks is the service that the stack itself answers: nested tasks.
+const serviceTasks = "tasks"
+
+// child decides what a call that a body made is: a nested task, a timer or a
+// call of a service; a malformed one is refused, which rejects it in the task.
+func (p *Processor) child(c vm.Call) Child {
+	ch := Child{ID: newID(), CallID: c.ID, Call: c.Call}
+	if secretive, ok := p.cfg.Services[c.Service].(service.Secretive); ok {
+		ch.SecretArgs, _ = secretive.Secret(c.Call)
+	}
+	for i, arg := range c.Args() {
+		if err := checkJSONB(arg); err != nil {
+			ch.Refused = service.Errorf(service.CodeInvalidArgument, "Argument %d of %s cannot be stored: %v.", i+1, display(c.Call), err)
+			return ch
+		}
+	}
+	switch c.Service {
+	case serviceTasks:
+		if ch.Task, ch.Input, ch.Refused = executeArgs(c.Call); ch.Refused == nil {
+			ch.TaskRun = newID()
+		}
+	case serviceSleep, serviceTimer:
+		if len(c.Steps) != 1 || c.Steps[0].Property != "" {
+			ch.Refused = service.Errorf(service.CodeUnknownMethod, "%s has no methods: call %s(milliseconds).", c.Service, c.Service)
+			return ch
+		}
+		ch.After, ch.Refused = timerDuration(c.Call)
+		ch.Timer = ch.Refused == nil
+	}
+	return ch
+}
+
+// executeArgs reads tools.tasks.execute(name, input).
+func executeArgs(call service.Call) (name string, input json.RawMessage, refused *service.Error) {
+	if method := call.Method(); method != "execute" || len(call.Steps) != 1 || call.Steps[0].Type != service.StepCall {
+		return "", nil, service.Errorf(service.CodeUnknownMethod,
+			"tools.tasks has no method %q: use tools.tasks.execute(name, input).", method)
+	}
+	args := call.Args()
+	if len(args) == 0 || json.Unmarshal(args[0], &name) != nil || name == "" {
+		return "", nil, service.Errorf(service.CodeInvalidArgument,
+			"tools.tasks.execute takes the task's name, a non-empty string, as its first argument.")
+	}
+	input = json.RawMessage("null")
+	if len(args) > 1 {
+		input = args[1]
+	}
+	return name, input, nil
+}
+
+func display(c service.Call) string {
+	if c.Method() == c.Service {
+		return "tools." + c.Service
+	}
+	return "tools." + c.Service + "." + c.Method()
+}
+
+// unknownService is the answer to a call of a service that this host does not have.
+func unknownService(name string, known map[string]service.Service) *service.Error {
+	names := append(slices.Collect(maps.Keys(known)), serviceSleep, serviceTasks)
+	slices.Sort(names)
+	return service.Errorf(service.CodeUnknownService, "There is no service %q: tools has %s.", name, strings.Join(names, ", "))
+}
+
+func (c Child) ending() Ending {
+	return Ending{ID: c.ID, CallID: c.CallID}
+}
+
+func (c Child) body(parent *Body) *Body {
+	return &Body{ID: c.ID, TaskRun: c.TaskRun, Parent: parent.ID, CallID: c.CallID, Task: c.Task, Input: c.Input,
+		Caller: parent.Caller, Held: true}
+}
+
+// exactlyOne turns a reply that cannot be kept into an error, so that nothing
+// is half-written: see checkJSONB.
+func exactlyOne(what string, r service.Reply) service.Reply {
+	if r.Err != nil || r.Value == nil {
+		return r
+	}
+	if !json.Valid(r.Value) {
+		return service.Reply{Err: service.Errorf(service.CodeInvalidResult, "The %s is not valid JSON.", what)}
+	}
+	if err := checkJSONB(r.Value); err != nil {
+		return service.Reply{Err: service.Errorf(service.CodeInvalidResult, "The %s cannot be stored: %v.", what, err)}
+	}
+	return r
+}

@@ -1,0 +1,287 @@
+package stack
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/amberhost/amber/service"
+	"github.com/amberhost/amber/vm"
+)
+
+// Body is what a host needs to run the next slice of a task body.
+type Body struct {
+	ID      uuid.UUID // its stack_run
+	TaskRun uuid.UUID // the run it is the body of
+	Parent  uuid.UUID // the body that called it; uuid.Nil for a run's own
+	CallID  uint32    // its number within that body
+	Task    string
+	Caller  Caller
+	Held    bool // the row is processing and ours
+
+	// A body that has not been suspended starts from its code and input.
+	Code  string
+	Input json.RawMessage
+
+	// One that has goes on from its snapshot.
+	Sequence int64 // snapshots taken; 0: none
+	Snapshot *vm.Snapshot
+	Replies  []reply // committed and not yet seen
+}
+
+// Claim is a stack_run that this host has just taken: a task body or a call,
+// unless Err says why it could not be read.
+type Claim struct {
+	ID   uuid.UUID
+	Body *Body // nil for a call
+	Call CallClaim
+	Err  error // wraps errStuck if reading it again would not help
+}
+
+// errStuck marks a row that cannot go on until somebody does something about it.
+var errStuck = errors.New("stuck")
+
+// CallClaim is a call of a service whose answer is owed to its caller's body.
+type CallClaim struct {
+	ID, Parent, TaskRun uuid.UUID
+	CallID              uint32
+	Call                service.Call
+}
+
+// claimed is the part of a claimed row that decides what it is.
+type claimed struct {
+	ID               uuid.UUID
+	ParentTaskRunID  *uuid.UUID
+	ParentStackRunID *uuid.UUID
+	ChildTaskRunID   *uuid.UUID
+	ServiceName      string
+	MethodName       string
+	Args             json.RawMessage
+	Sequence         int64
+	CallID           *int64
+}
+
+// Claim takes up to limit rows that any host may run or resume, oldest first.
+// After an error it is not known what was taken: see [Store.GiveBack].
+func (s *Store) Claim(ctx context.Context, host Host, limit int) ([]Claim, error) {
+	rows, err := s.pool.Query(ctx, `
+		with free as (
+			select id from public.stack_runs
+			where status in ('pending', 'pending_resume', 'pending_execution') and stuck_reason is null
+				and (engine is null or engine = @engine)
+			order by priority desc, created_at
+			limit @limit for update skip locked
+		)
+		update public.stack_runs s set status = 'processing', claimed_by = @host, attempt = s.attempt + 1,
+			started_at = coalesce(s.started_at, now()), updated_at = now()
+		from free where s.id = free.id
+		returning s.id, s.parent_task_run_id, s.parent_stack_run_id, s.child_task_run_id, s.service_name, s.method_name,
+			s.args, s.sequence, s.call_id`,
+		pgx.StrictNamedArgs{"engine": host.Engine, "limit": limit, "host": host.ID})
+	if err != nil {
+		return nil, fmt.Errorf("claim stack runs: %w", err)
+	}
+	found, err := pgx.CollectRows(rows, pgx.RowToStructByName[claimed])
+	if err != nil {
+		return nil, fmt.Errorf("claim stack runs: %w", err)
+	}
+	claims := make([]Claim, len(found))
+	for i, r := range found {
+		c, err := s.open(ctx, host, r)
+		c.ID, c.Err = r.ID, err
+		claims[i] = c
+	}
+	return claims, nil
+}
+
+// open loads what a claimed row needs to run.
+func (s *Store) open(ctx context.Context, host Host, r claimed) (Claim, error) {
+	call, err := s.request(ctx, r)
+	if err != nil {
+		return Claim{}, err
+	}
+	if call.Service != "tasks" || call.Method() != "execute" {
+		c := CallClaim{ID: r.ID, Parent: orNil(r.ParentStackRunID), TaskRun: orNil(r.ParentTaskRunID), Call: call}
+		if r.CallID != nil {
+			c.CallID = uint32(*r.CallID)
+		}
+		return Claim{Call: c}, nil
+	}
+	name, input, refused := executeArgs(call)
+	if refused != nil {
+		c := CallClaim{ID: r.ID, Parent: orNil(r.ParentStackRunID), TaskRun: orNil(r.ParentTaskRunID), Call: call}
+		return Claim{Call: c}, nil
+	}
+	if r.ChildTaskRunID == nil {
+		run, err := s.bodyRun(ctx, r, name, input)
+		if err != nil {
+			return Claim{}, err
+		}
+		r.ChildTaskRunID = &run
+	}
+	body, err := s.load(ctx, r, name, input)
+	if err != nil {
+		return Claim{}, err
+	}
+	return Claim{Body: body}, nil
+}
+
+func orNil(id *uuid.UUID) uuid.UUID {
+	if id == nil {
+		return uuid.Nil
+	}
+	return *id
+}
+
+// request is the call a row stands for: its exact bytes, or, for a row that
+// somebody else inserted, its public columns.
+func (s *Store) request(ctx context.Context, r claimed) (service.Call, error) {
+	var call service.Call
+	var keyID string
+	var sealed []byte
+	err := s.pool.QueryRow(ctx, `select key_id, data from amber.replies where stack_run_id = @id and kind = 'request'`,
+		pgx.StrictNamedArgs{"id": r.ID}).Scan(&keyID, &sealed)
+	if err == nil {
+		return call, s.openBytes(r.ID, kindRequest, keyID, sealed, &call)
+	}
+	if !errors.Is(err, pgx.ErrNoRows) {
+		return call, fmt.Errorf("load request: %w", err)
+	}
+	var args []json.RawMessage
+	if json.Unmarshal(r.Args, &args) != nil && r.Args != nil {
+		args = []json.RawMessage{r.Args}
+	}
+	return service.Call{Service: r.ServiceName, Steps: service.Path(r.MethodName, args)}, nil
+}
+
+// bodyRun gives the body of a row that somebody else inserted its task_run: the
+// run it names as its own if that has no body yet, else a new one.
+func (s *Store) bodyRun(ctx context.Context, r claimed, task string, input json.RawMessage) (run uuid.UUID, err error) {
+	err = s.tx(ctx, "adopt stack run", func(tx pgx.Tx) error {
+		run = uuid.Nil
+		if r.ParentTaskRunID != nil && r.ParentStackRunID == nil {
+			err := tx.QueryRow(ctx, `
+				update public.task_runs t set status = 'processing', started_at = coalesce(t.started_at, now()), updated_at = now()
+				where t.id = @run and t.status in ('queued', 'processing')
+					and not exists (select from public.stack_runs s where s.child_task_run_id = t.id)
+				returning t.id`, pgx.StrictNamedArgs{"run": *r.ParentTaskRunID}).Scan(&run)
+			if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+				return err
+			}
+		}
+		var b batch
+		if run == uuid.Nil {
+			run = newID()
+			queueTaskRun(&b, taskRun{ID: run, Parent: orNil(r.ParentTaskRunID), Task: task, Input: input, Status: StatusProcessing})
+		}
+		b.Queue(`update public.stack_runs set child_task_run_id = @run, updated_at = now() where id = @id`,
+			pgx.StrictNamedArgs{"run": run, "id": r.ID})
+		return b.send(ctx, tx)
+	})
+	return run, err
+}
+
+// load reads a body's run, and its snapshot and replies if it has been suspended.
+func (s *Store) load(ctx context.Context, r claimed, task string, input json.RawMessage) (*Body, error) {
+	body := &Body{ID: r.ID, TaskRun: *r.ChildTaskRunID, Parent: orNil(r.ParentStackRunID), Task: task, Input: input,
+		Held: true, Sequence: r.Sequence}
+	if r.CallID != nil {
+		body.CallID = uint32(*r.CallID)
+	}
+	var owner *string
+	err := s.pool.QueryRow(ctx, `
+		update public.task_runs set status = case when status = 'queued' then 'processing' else status end,
+			started_at = coalesce(started_at, now()), updated_at = now()
+		where id = @run and status not in ('completed', 'failed', 'cancelled')
+		returning owner::text, coalesce(caller_role, ''), caller_claims`,
+		pgx.StrictNamedArgs{"run": body.TaskRun}).Scan(&owner, &body.Caller.Role, &body.Caller.Claims)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, fmt.Errorf("%w: its task run %s has ended or is gone", errStuck, body.TaskRun)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("load task run: %w", err)
+	}
+	if owner != nil {
+		body.Caller.Owner = *owner
+	}
+	if body.Sequence == 0 {
+		return body, nil
+	}
+	return body, s.loadWaiting(ctx, body)
+}
+
+// loadWaiting reads the snapshot of a body and the replies it has not seen.
+func (s *Store) loadWaiting(ctx context.Context, body *Body) error {
+	var data []byte
+	err := s.pool.QueryRow(ctx, `select data from amber.snapshots where stack_run_id = @id and sequence = @sequence`,
+		pgx.StrictNamedArgs{"id": body.ID, "sequence": body.Sequence}).Scan(&data)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return fmt.Errorf("%w: its snapshot %d is gone", errStuck, body.Sequence)
+	}
+	if err != nil {
+		return fmt.Errorf("load snapshot: %w", err)
+	}
+	if body.Snapshot, err = vm.DecodeSnapshot(data); err != nil {
+		return fmt.Errorf("%w: load snapshot %d: %w", errStuck, body.Sequence, err)
+	}
+	rows, err := s.pool.Query(ctx, repliesSQL, pgx.StrictNamedArgs{"body": body.ID})
+	if err != nil {
+		return fmt.Errorf("load replies: %w", err)
+	}
+	if body.Replies, err = s.replies(rows); err != nil {
+		return fmt.Errorf("load replies: %w", err)
+	}
+	return nil
+}
+
+// Held loads a body that host holds: the one that [Store.Complete] said to resume.
+func (s *Store) Held(ctx context.Context, host Host, id uuid.UUID) (*Body, error) {
+	rows, err := s.pool.Query(ctx, `
+		select id, parent_task_run_id, parent_stack_run_id, child_task_run_id, service_name, method_name, args, sequence, call_id
+		from public.stack_runs where id = @id and status = 'processing' and claimed_by = @host`,
+		pgx.StrictNamedArgs{"id": id, "host": host.ID})
+	if err != nil {
+		return nil, fmt.Errorf("load held stack run: %w", err)
+	}
+	r, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[claimed])
+	if err != nil {
+		return nil, lostIfGone(err)
+	}
+	c, err := s.open(ctx, host, r)
+	if err != nil {
+		return nil, err
+	}
+	if c.Body == nil {
+		return nil, fmt.Errorf("%w: stack run %s is not a task body", errStuck, id)
+	}
+	return c.Body, nil
+}
+
+// Adopt gives runs that somebody else inserted as queued, without a body, a
+// body that any host may claim. A client that inserts run and body in two
+// requests has a second between them.
+func (s *Store) Adopt(ctx context.Context, limit int) (int, error) {
+	tag, err := s.pool.Exec(ctx, `
+		with orphans as (
+			select id, task_name, input from public.task_runs t
+			where status = 'queued' and created_at < now() - interval '1 second'
+				and not exists (select from public.stack_runs s where s.child_task_run_id = t.id)
+				and not exists (select from public.stack_runs s where s.parent_task_run_id = t.id and s.parent_stack_run_id is null)
+			order by created_at limit @limit for update skip locked
+		), runs as (
+			update public.task_runs t set status = 'processing', updated_at = now() from orphans where t.id = orphans.id
+			returning t.id, t.task_name, t.input
+		)
+		insert into public.stack_runs (parent_task_run_id, parent_run_id, child_task_run_id, service_name, module_name,
+			method_name, args)
+		select id, id, id, 'tasks', 'tasks', 'execute', jsonb_build_array(task_name, input) from runs`,
+		pgx.StrictNamedArgs{"limit": limit})
+	if err != nil {
+		return 0, fmt.Errorf("adopt queued runs: %w", err)
+	}
+	return int(tag.RowsAffected()), nil
+}

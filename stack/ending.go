@@ -1,0 +1,230 @@
+package stack
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/amberhost/amber/service"
+	"github.com/amberhost/amber/vm"
+)
+
+// Host is one incarnation of a host: what its claims and fences carry.
+type Host struct {
+	ID     uuid.UUID // a new one each time the lease was lost
+	Name   string
+	Engine string // identity of the engine, see vm.Engine.Identity
+}
+
+// Ending is how one stack_run ends: a service call, a timer or a task body.
+type Ending struct {
+	ID     uuid.UUID
+	Parent uuid.UUID // the body that made the call; uuid.Nil for a run's own body
+	CallID uint32    // its number within that body
+	Reply  service.Reply
+	Secret bool // show {"redacted": true} instead of the reply
+
+	// The rest is for bodies.
+
+	TaskRun uuid.UUID // the run whose body this is; uuid.Nil for a call that is not a body
+	// Slice is the last slice.
+	Slice
+	CancelOpen bool    // calls are open that nobody will wait for
+	Unsent     []Child // those of them that the last slice made: recorded, never sent
+
+	from *frame // where late replies wait, in case this ending is not committed
+}
+
+// owed are the replies that nobody has committed if this ending is not committed.
+func (e Ending) owed() []Ending {
+	if e.from == nil {
+		return e.Settled
+	}
+	return append(e.Settled, e.from.lose()...)
+}
+
+// Slice is what a body's slice leaves to be committed with it.
+type Slice struct {
+	Sequence  int64       // snapshots taken of the body before this slice
+	Held      bool        // the row is processing and ours; false: it waits, and Sequence is the fence
+	Settled   []Ending    // calls answered in this process and not yet committed
+	Delivered []uuid.UUID // calls whose committed replies the slice has seen
+	Logs      []vm.Log
+}
+
+// noSequence matches no row: a row that is held needs no sequence.
+const noSequence = -1
+
+func (sl Slice) fence() int64 {
+	if sl.Held {
+		return noSequence
+	}
+	return sl.Sequence
+}
+
+// end queues the statements that end e and, if it is a body, everything that
+// its last slice settled. delivered says that the caller's committed slice has
+// seen the reply.
+func (s *Store) end(b *batch, host Host, e Ending, delivered bool) error {
+	status, result, failure := outcome(e)
+	sequence := int64(noSequence)
+	if e.TaskRun != uuid.Nil {
+		sequence = e.fence()
+	}
+	b.fenced(`
+		update public.stack_runs set status = @status, result = @result, error = @error, delivered = @delivered,
+			claimed_by = null, waiting_on_stack_run_id = null, ended_at = now(), updated_at = now()
+		where id = @id and (
+			(status = 'processing' and claimed_by = @host)
+			or (status = 'sleeping' and due_at <= now())
+			or (status = 'suspended_waiting_child' and sequence = @sequence))`,
+		pgx.StrictNamedArgs{"status": status, "result": result, "error": failure, "delivered": delivered,
+			"id": e.ID, "host": host.ID, "sequence": sequence})
+	if err := s.putBytes(b, e.ID, kindReply, e.Reply); err != nil {
+		return err
+	}
+	if e.TaskRun == uuid.Nil {
+		return nil
+	}
+	if err := s.settle(b, host, e.ID, e.TaskRun, e.Slice); err != nil {
+		return err
+	}
+	if e.CancelOpen {
+		queueCancelOpen(b, e.ID)
+	}
+	for _, c := range e.Unsent {
+		if err := queueUnsent(b, e, c); err != nil {
+			return err
+		}
+	}
+	b.Queue(`
+		update public.task_runs set status = @status, result = @result, error = @error,
+			waiting_on_stack_run_id = null, ended_at = now(), updated_at = now(),
+			logs = (select jsonb_agg(jsonb_build_object('at', at, 'level', level, 'message', message) order by id)
+				from (select * from amber.logs where task_run_id = @run order by id limit @logs) l)
+		where id = @run and status not in ('completed', 'failed', 'cancelled')`,
+		pgx.StrictNamedArgs{"status": status, "result": result, "error": failure, "run": e.TaskRun, "logs": maxRunLogs})
+	return nil
+}
+
+// maxRunLogs bounds the copy of the logs in task_runs.logs.
+const maxRunLogs = 500
+
+// settle queues what every committed slice of a body carries.
+func (s *Store) settle(b *batch, host Host, id, taskRun uuid.UUID, sl Slice) error {
+	for _, e := range sl.Settled {
+		if err := s.end(b, host, e, true); err != nil {
+			return err
+		}
+	}
+	if len(sl.Delivered) > 0 {
+		b.Queue(`update public.stack_runs set delivered = true, updated_at = now() where id = any(@ids)`,
+			pgx.StrictNamedArgs{"ids": sl.Delivered})
+	}
+	queueLogs(b, id, taskRun, sl.Logs)
+	return nil
+}
+
+// outcome is what the public columns say of an ending.
+func outcome(e Ending) (status string, result, failure json.RawMessage) {
+	if e.Reply.Err != nil {
+		failure, _ = json.Marshal(storable(e.Reply.Err))
+		if e.Reply.Err.Code == service.CodeCancelled {
+			return StatusCancelled, nil, failure
+		}
+		return StatusFailed, nil, failure
+	}
+	if e.Secret {
+		return StatusCompleted, json.RawMessage(`{"redacted": true}`), nil
+	}
+	if e.Reply.Value == nil {
+		return StatusCompleted, json.RawMessage("null"), nil
+	}
+	return StatusCompleted, e.Reply.Value, nil
+}
+
+// queueCancelOpen cancels every call below the body that has not ended, and the
+// runs of those that are bodies.
+func queueCancelOpen(b *batch, id uuid.UUID) {
+	b.Queue(`
+		with recursive open as (
+			select id, child_task_run_id from public.stack_runs
+			where parent_stack_run_id = @id and status not in ('completed', 'failed', 'cancelled')
+			union all
+			select c.id, c.child_task_run_id from public.stack_runs c join open on c.parent_stack_run_id = open.id
+			where c.status not in ('completed', 'failed', 'cancelled')
+		), calls as (
+			update public.stack_runs s set status = 'cancelled', error = @reason, delivered = true, claimed_by = null,
+				ended_at = now(), updated_at = now()
+			from open where s.id = open.id
+			returning open.child_task_run_id
+		)
+		update public.task_runs t set status = 'cancelled', error = @reason, waiting_on_stack_run_id = null,
+			ended_at = now(), updated_at = now()
+		from calls where t.id = calls.child_task_run_id and t.status not in ('completed', 'failed', 'cancelled')`,
+		pgx.StrictNamedArgs{"id": id, "reason": cancelReason})
+}
+
+// cancelReason is the error of a call that nobody waits for any more.
+var cancelReason = json.RawMessage(`{"code": "` + service.CodeCancelled + `", "message": "The caller ended before this call did."}`)
+
+// queueUnsent records a call that a task made and did not wait for.
+func queueUnsent(b *batch, e Ending, c Child) error {
+	args, err := c.args()
+	if err != nil {
+		return err
+	}
+	b.Queue(`
+		insert into public.stack_runs (id, parent_task_run_id, parent_stack_run_id, parent_run_id, service_name, module_name,
+			method_name, args, status, error, call_id, delivered, ended_at, idempotency_key)
+		values (@id, @task_run, @parent, @task_run, @service, @service, @method, @args, 'cancelled', @reason, @call_id, true, now(), @key)`,
+		pgx.StrictNamedArgs{"id": c.ID, "task_run": e.TaskRun, "parent": e.ID, "service": text(c.Call.Service),
+			"method": text(c.Call.Method()), "args": args, "reason": cancelReason, "call_id": int64(c.CallID), "key": c.ID.String()})
+	return nil
+}
+
+// Complete ends a stack_run in a transaction of its own: with its value, or, if
+// its reply is an error, as failed. It is used when the caller's body is not at
+// hand in this process; otherwise the ending travels in the caller's next
+// [Store.Suspend]. It reports whether the caller was waiting and is now held by
+// host: then host must resume it.
+func (s *Store) Complete(ctx context.Context, host Host, e Ending) (resume bool, err error) {
+	err = s.tx(ctx, "complete stack run", func(tx pgx.Tx) error {
+		resume = false
+		if e.Parent != uuid.Nil {
+			var waits bool
+			err := tx.QueryRow(ctx, `
+				select status = 'suspended_waiting_child' from public.stack_runs where id = @parent for update`,
+				pgx.StrictNamedArgs{"parent": e.Parent}).Scan(&waits)
+			if err != nil {
+				return lostIfGone(err)
+			}
+			resume = waits
+		}
+		var b batch
+		if err := s.end(&b, host, e, false); err != nil {
+			return err
+		}
+		if resume {
+			// A body of another engine is left to a host that has that engine.
+			b.Queue(`
+				update public.stack_runs set updated_at = now(), resume_payload = null,
+					status = case when engine = @engine then 'processing' else 'pending_resume' end,
+					claimed_by = case when engine = @engine then @host::uuid end
+				where id = @parent returning claimed_by is not null`,
+				pgx.StrictNamedArgs{"parent": e.Parent, "host": host.ID, "engine": host.Engine}).
+				QueryRow(func(row pgx.Row) error { return row.Scan(&resume) })
+		}
+		return b.send(ctx, tx)
+	})
+	return resume && err == nil, err
+}
+
+func lostIfGone(err error) error {
+	if err == pgx.ErrNoRows {
+		return ErrClaimLost
+	}
+	return err
+}

@@ -1,0 +1,157 @@
+package stack
+
+import (
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/google/uuid"
+
+	"github.com/amberhost/amber/vm"
+)
+
+// frame is a body that this process works for: one that runs, or one that
+// waits for calls which run in this process. A body that waits for anything
+// else has no frame and costs no memory.
+type frame struct {
+	host Host  // the incarnation under which it was taken: what its fences name
+	body *Body // owned by the goroutine that runs the body
+
+	mu      sync.Mutex
+	inbox   []Ending // replies for the next slice
+	running bool     // a goroutine runs the body
+	ended   bool     // the body has ended, as far as this process knows: replies wait in the inbox
+	lost    bool     // somebody else goes on with the body: replies go to the tables
+	refs    int      // calls of the body that run in this process
+}
+
+// newFrame makes a running frame for a body and lists it.
+func (p *Processor) newFrame(host Host, b *Body) *frame {
+	f := &frame{host: host, body: b, running: true}
+	p.mu.Lock()
+	p.frames[b.ID] = f
+	p.mu.Unlock()
+	return f
+}
+
+// frame returns the frame of a body, or nil.
+func (p *Processor) frame(id uuid.UUID) *frame {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.frames[id]
+}
+
+// working lists a call as being made until the returned function is called.
+func (p *Processor) working(id uuid.UUID) (done func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.inFlight[id] = struct{}{}
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.inFlight, id)
+	}
+}
+
+// known are the rows that this process works for.
+func (p *Processor) known() []uuid.UUID {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	known := make([]uuid.UUID, 0, len(p.frames)+len(p.inFlight)) // never nil: SQL would take it for unknown
+	known = slices.AppendSeq(known, maps.Keys(p.frames))
+	return slices.AppendSeq(known, maps.Keys(p.inFlight))
+}
+
+// forget unlists a frame unless calls of its body run in this process.
+func (p *Processor) forget(f *frame) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if (f.ended || f.lost || f.refs == 0 && !f.running) && p.frames[f.body.ID] == f {
+		delete(p.frames, f.body.ID)
+	}
+}
+
+// take returns the replies for the next slice. With nothing to do the frame
+// stops running and work is false.
+func (f *frame) take() (settled []Ending, work bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	settled, f.inbox = f.inbox, nil
+	if len(settled) == 0 && !f.body.Held {
+		f.running = false
+		return nil, false
+	}
+	return settled, true
+}
+
+// slice is what the next slice commits besides its outcome.
+func (f *frame) slice(settled []Ending) Slice {
+	s := Slice{Sequence: f.body.Sequence, Held: f.body.Held, Settled: settled}
+	for _, r := range f.body.Replies {
+		s.Delivered = append(s.Delivered, r.ID)
+	}
+	return s
+}
+
+// suspended notes a committed suspension.
+func (f *frame) suspended(s *vm.Snapshot, more []reply) {
+	f.body.Snapshot, f.body.Sequence = s, int64(s.Sequence)
+	f.body.Replies, f.body.Held = more, len(more) > 0
+}
+
+// finish notes that the body has ended, though that is not yet committed:
+// replies that come now are kept in case the commit fails.
+func (f *frame) finish() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ended = true
+}
+
+// lose notes that somebody else goes on with the body, and returns the replies
+// that no slice of this process has taken.
+func (f *frame) lose() (late []Ending) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lost = true
+	late, f.inbox = f.inbox, nil
+	return late
+}
+
+// What put tells the deliverer to do.
+type putResult int
+
+const (
+	putRunning putResult = iota // nothing: whoever runs the body takes the reply
+	putRun                      // run the body: the frame is now running
+	putGone                     // the frame is lost: use the tables
+)
+
+func (f *frame) put(e Ending) putResult {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.lost {
+		return putGone
+	}
+	f.inbox = append(f.inbox, e)
+	if f.running || f.ended {
+		return putRunning
+	}
+	f.running = true
+	return putRun
+}
+
+// retain counts a call of the body that runs in this process; release undoes it.
+func (f *frame) retain() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.refs++
+}
+
+func (p *Processor) release(f *frame) {
+	f.mu.Lock()
+	f.refs--
+	f.mu.Unlock()
+	p.forget(f)
+}

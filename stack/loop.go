@@ -1,0 +1,357 @@
+package stack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/amberhost/amber/service"
+	"github.com/amberhost/amber/vm"
+)
+
+// Config configures a Processor. Store, Engine and HostName are required.
+type Config struct {
+	Store    *Store
+	Engine   *vm.Engine
+	Services map[string]service.Service // what tools.<name> reaches, besides tasks and sleep
+	HostName string                     // shown to operators
+	// Exclusive vouches that no other host of this name runs: what an earlier
+	// one left behind is taken over at once.
+	Exclusive bool
+
+	MaxBodies int           // bodies that this host works for at once; 0 means 1,000
+	MaxCalls  int           // service calls in flight at once; 0 means 256
+	Lease     time.Duration // how long a silent host keeps what it holds; 0 means 15 s
+	Sweep     time.Duration // how often the tables are searched for work that no hint told of; 0 means 1 s
+	Drain     time.Duration // how long Run waits for slices and calls when its context ends; 0 means 5 s
+
+	Observe func(Event)  // called after each commit; nil: nobody. It must not block.
+	Log     *slog.Logger // nil discards
+}
+
+// Event is a committed transition.
+type Event struct {
+	Kind              string // EventSuspended or EventEnded
+	StackRun, TaskRun uuid.UUID
+	Task              string // of EventSuspended
+}
+
+// The kinds of [Event].
+const (
+	EventSuspended = "suspended"
+	EventEnded     = "ended"
+)
+
+// Processor runs bodies and calls: see processor.go. It is made by
+// [NewProcessor] and works while Run does; its methods are safe for concurrent use.
+type Processor struct {
+	cfg  Config
+	host atomic.Pointer[Host]
+
+	work    sync.WaitGroup             // goroutines that work for bodies and calls
+	jobs    chan func(context.Context) // work that others hand to Run
+	wake    chan struct{}              // hint: claim
+	calls   chan struct{}              // slots for service calls
+	active  atomic.Int64               // bodies that run
+	drains  atomic.Bool
+	ready   chan struct{} // closed when this host is registered
+	stopped chan struct{} // closed when Run takes no more jobs
+
+	mu       sync.Mutex
+	frames   map[uuid.UUID]*frame
+	inFlight map[uuid.UUID]struct{} // calls of services
+	waiters  map[uuid.UUID]map[chan struct{}]struct{}
+	timers   map[uuid.UUID]*time.Timer
+}
+
+// NewProcessor returns a Processor; nothing happens before Run.
+func NewProcessor(cfg Config) *Processor {
+	cfg.MaxBodies = orDefault(cfg.MaxBodies, 1000)
+	cfg.MaxCalls = orDefault(cfg.MaxCalls, 256)
+	cfg.Lease = orDefault(cfg.Lease, 15*time.Second)
+	cfg.Sweep = orDefault(cfg.Sweep, time.Second)
+	cfg.Drain = orDefault(cfg.Drain, 5*time.Second)
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Processor{
+		cfg: cfg, jobs: make(chan func(context.Context)), wake: make(chan struct{}, 1),
+		calls: make(chan struct{}, cfg.MaxCalls), ready: make(chan struct{}), stopped: make(chan struct{}),
+		frames: map[uuid.UUID]*frame{}, inFlight: map[uuid.UUID]struct{}{}, waiters: map[uuid.UUID]map[chan struct{}]struct{}{}, timers: map[uuid.UUID]*time.Timer{},
+	}
+}
+
+func orDefault[T comparable](v, def T) T {
+	var zero T
+	if v == zero {
+		return def
+	}
+	return v
+}
+
+// Run registers this host, takes over what dead hosts left, and works until ctx
+// ends. Then slices run to their next await, calls in flight get the drain
+// time, and everything still held is given back. Run may be called once.
+func (p *Processor) Run(ctx context.Context) error {
+	err := p.saveImage(ctx)
+	if err == nil {
+		err = p.register(ctx, p.cfg.Exclusive)
+	}
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil // told to stop before it had started
+		}
+		return err
+	}
+	close(p.ready)
+	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	var loops sync.WaitGroup
+	loops.Go(func() { p.sweep(ctx, work) })
+	loops.Go(func() { p.listen(ctx) })
+	loops.Go(func() { p.renew(ctx, work) })
+	p.dispatch(ctx, work)
+	loops.Wait()
+	p.drain(work, cancel)
+	return nil
+}
+
+// saveImage stores the image that this host's snapshots are deltas against, so
+// that any host can resume them.
+func (p *Processor) saveImage(ctx context.Context) error {
+	image := p.cfg.Engine.Image()
+	digest := image.Digest()
+	known, err := p.cfg.Store.HasImage(ctx, digest[:])
+	if err != nil || known {
+		return err
+	}
+	data, err := image.Encode()
+	if err != nil {
+		return fmt.Errorf("encode image: %w", err)
+	}
+	return p.cfg.Store.SaveImage(ctx, digest[:], p.cfg.Engine.Identity(), data)
+}
+
+// Ready is closed when Run has registered this host: runs that are started from
+// then on run here at once, earlier ones are queued.
+func (p *Processor) Ready() <-chan struct{} { return p.ready }
+
+func (p *Processor) register(ctx context.Context, exclusive bool) error {
+	host, err := p.cfg.Store.Register(ctx, p.cfg.HostName, p.cfg.Engine.Identity(), p.cfg.Lease, exclusive)
+	if err != nil {
+		return err
+	}
+	p.host.Store(&host)
+	return nil
+}
+
+func (p *Processor) currentHost() Host {
+	if h := p.host.Load(); h != nil {
+		return *h
+	}
+	return Host{Engine: p.cfg.Engine.Identity()}
+}
+
+func (p *Processor) running() bool      { return p.host.Load() != nil && !p.drains.Load() }
+func (p *Processor) draining() bool     { return p.drains.Load() }
+func (p *Processor) roomFor(n int) bool { return int(p.active.Load())+n <= p.cfg.MaxBodies }
+
+// submit hands work to Run's context. After Run has stopped taking work it is
+// dropped: its rows are given back by Release or Reap.
+func (p *Processor) submit(job func(context.Context)) {
+	select {
+	case p.jobs <- job:
+	case <-p.stopped:
+	}
+}
+
+// dispatch starts submitted work until ctx ends.
+func (p *Processor) dispatch(ctx, work context.Context) {
+	defer close(p.stopped)
+	for {
+		select {
+		case job := <-p.jobs:
+			p.work.Go(func() { job(work) })
+		case <-ctx.Done():
+			p.drains.Store(true)
+			return
+		}
+	}
+}
+
+// drain waits for work to come to rest, then gives back what is held.
+func (p *Processor) drain(work context.Context, cancel context.CancelFunc) {
+	p.mu.Lock()
+	for _, t := range p.timers {
+		t.Stop()
+	}
+	p.mu.Unlock()
+	rest := make(chan struct{})
+	go func() { p.work.Wait(); close(rest) }()
+	select {
+	case <-rest:
+	case <-time.After(p.cfg.Drain):
+		p.cfg.Log.Warn("drain time is over: calls in flight are left to other hosts")
+		cancel()
+		<-rest
+	}
+	land, done := mustLand(work)
+	defer done()
+	if err := p.cfg.Store.Release(land, p.currentHost()); err != nil {
+		p.cfg.Log.Error("release", "err", err)
+	}
+}
+
+// sweep searches the tables on every hint and once per interval: this is what
+// correctness rests on.
+func (p *Processor) sweep(ctx, work context.Context) {
+	for {
+		if err := p.search(ctx, work); err != nil && ctx.Err() == nil {
+			p.cfg.Log.Warn("sweep", "err", err)
+		}
+		jitter := time.Duration(rand.Int64N(int64(p.cfg.Sweep)/5 + 1))
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.wake:
+		case <-time.After(p.cfg.Sweep + jitter):
+		}
+	}
+}
+
+const batchSize = 100
+
+// search does one round: what dead hosts held, what others queued, what is
+// claimable, which timers are due soon.
+func (p *Processor) search(ctx, work context.Context) error {
+	_, err := p.cfg.Store.Reap(ctx)
+	if _, adoptErr := p.cfg.Store.Adopt(ctx, batchSize); err == nil {
+		err = adoptErr
+	}
+	for err == nil && p.roomFor(1) {
+		var claims []Claim
+		host := p.currentHost()
+		claims, err = p.cfg.Store.Claim(ctx, host, min(batchSize, p.cfg.MaxBodies-int(p.active.Load())))
+		for _, c := range claims {
+			p.work.Go(func() { p.resume(work, host, c) })
+		}
+		if len(claims) < batchSize {
+			break
+		}
+	}
+	timers, timersErr := p.cfg.Store.Timers(ctx, 2*p.cfg.Sweep, 10*batchSize)
+	for _, t := range timers {
+		p.remind(t)
+	}
+	return errors.Join(err, timersErr)
+}
+
+// resume runs what was claimed from the tables.
+func (p *Processor) resume(ctx context.Context, host Host, c Claim) {
+	if c.Err != nil {
+		p.unreadable(ctx, host, c.ID, c.Err)
+		return
+	}
+	if c.Body != nil {
+		p.run(ctx, p.newFrame(host, c.Body))
+		return
+	}
+	caller := Caller{}
+	task := ""
+	if run, err := p.cfg.Store.Run(ctx, c.Call.TaskRun); err == nil {
+		task = run.TaskName
+		if run.Owner != nil {
+			caller.Owner = run.Owner.String()
+		}
+	}
+	ch := p.child(vm.Call{ID: c.Call.CallID, Call: c.Call.Call})
+	ch.ID = c.Call.ID
+	var e Ending
+	if ch.Refused != nil {
+		e = ch.ending()
+		e.Parent, e.Reply.Err = c.Call.Parent, ch.Refused
+	} else {
+		e = p.answer(ctx, c.Call.Parent, c.Call.TaskRun, task, caller, ch)
+	}
+	if ctx.Err() != nil {
+		return
+	}
+	if f := p.frame(e.Parent); f != nil && f.host == host {
+		p.deliver(ctx, f, e)
+		return
+	}
+	p.complete(ctx, host, e)
+}
+
+// renew keeps the lease, and gives back what this host holds by mistake. A host that lost it (it was stopped, or cut off) drops
+// what it had and goes on as a new incarnation.
+func (p *Processor) renew(ctx, work context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(p.cfg.Lease / 3):
+		}
+		err := p.cfg.Store.Renew(ctx, p.currentHost(), p.cfg.Lease)
+		if errors.Is(err, ErrClaimLost) {
+			p.cfg.Log.Warn("lease lost: going on as a new host", "host", p.currentHost().ID)
+			p.mu.Lock()
+			clear(p.frames)
+			p.mu.Unlock()
+			err = p.register(ctx, false)
+		}
+		if err == nil {
+			_, err = p.cfg.Store.GiveBack(ctx, p.currentHost(), p.known(), p.cfg.Lease/3)
+		}
+		if err != nil && ctx.Err() == nil {
+			p.cfg.Log.Warn("renew lease", "err", err)
+		}
+	}
+}
+
+// nudge hints that something may be claimable.
+func (p *Processor) nudge() {
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+// remind fires a timer when it is due, if this process still runs then.
+// Timers further ahead than two sweeps are left to the sweep.
+func (p *Processor) remind(t Timer) {
+	if t.In > 2*p.cfg.Sweep {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, ok := p.timers[t.ID]; ok || p.drains.Load() {
+		return
+	}
+	p.timers[t.ID] = time.AfterFunc(max(t.In, 0), func() {
+		p.submit(func(ctx context.Context) {
+			p.mu.Lock()
+			delete(p.timers, t.ID)
+			p.mu.Unlock()
+			host := p.currentHost()
+			if f := p.frame(t.Parent); f != nil && f.host == host {
+				p.deliver(ctx, f, t.ending())
+				return
+			}
+			p.complete(ctx, host, t.ending())
+		})
+	})
+}
+
+func (p *Processor) observe(e Event) {
+	if p.cfg.Observe != nil {
+		p.cfg.Observe(e)
+	}
+}

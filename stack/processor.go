@@ -1,0 +1,362 @@
+package stack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/amberhost/amber/service"
+	"github.com/amberhost/amber/vm"
+)
+
+// This file is the life of a task, top to bottom:
+//
+//	Start ─► run ─► slice ─► suspend ─► call (one goroutine per call) ─► deliver ─► run …
+//	                     └─► finish ─► deliver to the caller's body, or complete
+//
+// A frame is a body that this process works for. Nothing here is trusted for
+// correctness: every commit is fenced (see doc.go), and what a lost host leaves
+// behind is claimed from the tables by the loops of loop.go.
+
+// Start starts a run. Its body is run in this process at once if there is room,
+// else it is queued for any host. Errors that the caller made are
+// *service.Error with code TASK_NOT_FOUND or INVALID_INPUT.
+func (p *Processor) Start(ctx context.Context, params StartParams) (Run, error) {
+	hold := p.roomFor(1) && p.running()
+	host := p.currentHost()
+	body, err := p.cfg.Store.Start(ctx, host, params, hold)
+	if err != nil {
+		return Run{}, err
+	}
+	if hold {
+		p.submit(func(ctx context.Context) { p.run(ctx, p.newFrame(host, &body)) })
+	}
+	return p.cfg.Store.Run(ctx, body.TaskRun)
+}
+
+// run carries a body from slice to slice until it has ended, or waits and no
+// reply is at hand. The caller has made f running.
+func (p *Processor) run(ctx context.Context, f *frame) {
+	p.active.Add(1)
+	defer p.active.Add(-1)
+	for {
+		settled, work := f.take()
+		if !work {
+			p.forget(f)
+			return
+		}
+		slice := f.slice(settled)
+		out, err := p.slice(ctx, f.body, settled)
+		if err != nil {
+			p.stop(ctx, f, settled, err)
+			return
+		}
+		slice.Logs = out.Logs
+		if out.Ended {
+			f.finish()
+			p.finish(ctx, f, slice, out)
+			return
+		}
+		if !p.suspend(ctx, f, slice, out) {
+			return
+		}
+	}
+}
+
+// slice runs the body's JavaScript until it ends or waits.
+func (p *Processor) slice(ctx context.Context, b *Body, settled []Ending) (*vm.Outcome, error) {
+	if b.Snapshot == nil {
+		if b.Code == "" {
+			task, err := p.cfg.Store.Task(ctx, b.Task)
+			if e := (*service.Error)(nil); errors.As(err, &e) {
+				return &vm.Outcome{Ended: true, Err: e}, nil
+			}
+			if err != nil {
+				return nil, err
+			}
+			b.Code = task.Code
+		}
+		out, err := p.cfg.Engine.Start(ctx, vm.StartParams{Frame: b.ID, Name: b.Task, Code: b.Code, Input: b.Input,
+			TaskRun: b.TaskRun.String(), StackRun: b.ID.String()})
+		return out, engineError(err)
+	}
+	replies := make([]vm.Reply, 0, len(b.Replies)+len(settled))
+	for _, r := range b.Replies {
+		replies = append(replies, vm.Reply{ID: r.CallID, Reply: r.Reply})
+	}
+	for _, e := range settled {
+		replies = append(replies, vm.Reply{ID: e.CallID, Reply: e.Reply})
+	}
+	out, err := p.cfg.Engine.Resume(ctx, b.ID, b.Snapshot, replies)
+	return out, engineError(err)
+}
+
+// errEngine marks an error of the engine: trying again here would not help.
+var errEngine = errors.New("engine")
+
+func engineError(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", errEngine, err)
+}
+
+// suspend commits a slice that waits and sets its calls going. It reports
+// whether the body is still ours to run when a reply comes.
+func (p *Processor) suspend(ctx context.Context, f *frame, slice Slice, out *vm.Outcome) bool {
+	b := f.body
+	calls := make([]Child, len(out.Calls))
+	for i, c := range out.Calls {
+		calls[i] = p.child(c)
+	}
+	land, cancel := mustLand(ctx)
+	defer cancel()
+	more, err := p.cfg.Store.Suspend(land, f.host, Suspension{ID: b.ID, TaskRun: b.TaskRun, Task: b.Task, Caller: b.Caller,
+		Slice: slice, Snapshot: out.Snapshot, Calls: calls, Cancelled: out.Cancelled, Waits: len(out.Open)})
+	if err != nil {
+		p.stop(ctx, f, slice.Settled, err)
+		return false
+	}
+	f.suspended(out.Snapshot, more)
+	p.ended(slice.Settled...)
+	p.observe(Event{Kind: EventSuspended, StackRun: b.ID, TaskRun: b.TaskRun, Task: b.Task})
+	for _, c := range calls {
+		p.launch(ctx, f, c)
+	}
+	return true
+}
+
+// launch sets a call going that a committed slice of f's body made.
+func (p *Processor) launch(ctx context.Context, f *frame, c Child) {
+	if p.draining() {
+		return // held by this host until Release gives it to another
+	}
+	if c.Timer {
+		args, err := c.args()
+		if err != nil {
+			return // the sweep reminds
+		}
+		p.remind(Timer{ID: c.ID, Parent: f.body.ID, CallID: c.CallID, Service: c.Call.Service, In: c.After, Args: args})
+		return
+	}
+	f.retain()
+	p.work.Go(func() {
+		defer p.release(f)
+		p.call(ctx, f, c)
+	})
+}
+
+// call makes one call and delivers its reply.
+func (p *Processor) call(ctx context.Context, f *frame, c Child) {
+	switch {
+	case c.Refused != nil:
+		e := c.ending()
+		e.Parent = f.body.ID
+		e.Reply.Err = c.Refused
+		p.deliver(ctx, f, e)
+	case c.TaskRun != uuid.Nil:
+		p.run(ctx, p.newFrame(f.host, c.body(f.body)))
+	default:
+		e := p.answer(ctx, f.body.ID, f.body.TaskRun, f.body.Task, f.body.Caller, c)
+		if ctx.Err() != nil {
+			return // the host is leaving: the call is made again elsewhere
+		}
+		p.deliver(ctx, f, e)
+	}
+}
+
+// answer asks the service. Whatever it does becomes a reply.
+func (p *Processor) answer(ctx context.Context, body, taskRun uuid.UUID, task string, caller Caller, c Child) (e Ending) {
+	e = c.ending()
+	e.Parent = body
+	svc, ok := p.cfg.Services[c.Call.Service]
+	if !ok {
+		e.Reply.Err = unknownService(c.Call.Service, p.cfg.Services)
+		return e
+	}
+	if secretive, ok := svc.(service.Secretive); ok {
+		_, e.Secret = secretive.Secret(c.Call)
+	}
+	defer p.working(c.ID)()
+	select {
+	case p.calls <- struct{}{}:
+		defer func() { <-p.calls }()
+	case <-ctx.Done():
+		return e
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			p.cfg.Log.Error("service panicked", "service", c.Call.Service, "stack_run", c.ID, "err", fmt.Sprint(r))
+			e.Reply = service.Reply{Err: service.Errorf(service.CodeServiceError, "The service %s failed.", c.Call.Service)}
+		}
+	}()
+	value, err := svc.Call(ctx, c.Call, service.Meta{TaskRun: taskRun.String(), StackRun: c.ID.String(), Task: task,
+		IdempotencyKey: c.ID.String(), Owner: caller.Owner, Claims: caller.Claims})
+	if err != nil {
+		e.Reply.Err = service.AsError(err)
+		return e
+	}
+	if value == nil {
+		value = []byte("null")
+	}
+	e.Reply = exactlyOne("reply of "+display(c.Call), service.Reply{Value: value})
+	return e
+}
+
+// finish ends a body: in its caller's next commit if the caller is at hand,
+// else in a commit of its own.
+func (p *Processor) finish(ctx context.Context, f *frame, slice Slice, out *vm.Outcome) {
+	b := f.body
+	reply := service.Reply{Value: out.Result, Err: out.Err}
+	if reply.Err == nil {
+		reply = exactlyOne("result of task "+b.Task, reply)
+	}
+	if n := len(out.Open); n > 0 {
+		slice.Logs = append(slice.Logs, vm.Log{At: time.Now(), Level: "warn",
+			Message: fmt.Sprintf("The task ended while %d of its calls had no reply yet; they were cancelled. Await every call whose effect matters.", n)})
+	}
+	e := Ending{ID: b.ID, Parent: b.Parent, CallID: b.CallID, Reply: reply, TaskRun: b.TaskRun, Slice: slice,
+		CancelOpen: len(out.Open) > 0, from: f}
+	for _, c := range out.Calls {
+		e.Unsent = append(e.Unsent, p.child(c))
+	}
+	p.forget(f)
+	if caller := p.frame(b.Parent); caller != nil && caller.host == f.host {
+		p.deliver(ctx, caller, e)
+		return
+	}
+	p.complete(ctx, f.host, e)
+}
+
+// deliver hands a reply to its caller's body, which runs on in this goroutine
+// unless it is running already.
+func (p *Processor) deliver(ctx context.Context, f *frame, e Ending) {
+	switch f.put(e) {
+	case putRun:
+		p.run(ctx, f)
+	case putGone:
+		p.complete(ctx, f.host, e)
+	case putRunning:
+	}
+}
+
+// complete ends a stack_run whose caller's body is not at hand, and resumes
+// that body if it waits for nothing but this.
+func (p *Processor) complete(ctx context.Context, host Host, e Ending) {
+	land, cancel := mustLand(ctx)
+	defer cancel()
+	resume, err := p.cfg.Store.Complete(land, host, e)
+	switch {
+	case errors.Is(err, ErrClaimLost):
+		p.cfg.Log.Debug("claim lost", "stack_run", e.ID)
+		p.drop(ctx, host, e.owed())
+		return
+	case refused(err) && len(e.Settled) > 0: // one of them may be the cause: each on its own, then the body anew
+		p.drop(ctx, host, e.owed())
+		if e.Held {
+			p.abandon(ctx, host, err, e.ID)
+		}
+		return
+	case refused(err) && e.Reply.Err == nil: // the reply cannot be stored: say so instead
+		e.Reply = service.Reply{Err: service.Errorf(service.CodeInvalidResult, "The result could not be stored: %v.", err)}
+		p.complete(ctx, host, e)
+		return
+	case refused(err):
+		p.park(ctx, host, e.ID, err)
+		return
+	case err != nil:
+		p.abandon(ctx, host, err, append(bodies([]Ending{e}), e.ID, e.Parent)...)
+		return
+	}
+	p.ended(e)
+	if !resume || p.draining() {
+		return
+	}
+	body, err := p.cfg.Store.Held(ctx, host, e.Parent)
+	if err != nil {
+		p.unreadable(ctx, host, e.Parent, err)
+		return
+	}
+	p.run(ctx, p.newFrame(host, body))
+}
+
+// unreadable deals with a row that is ours and could not be read.
+func (p *Processor) unreadable(ctx context.Context, host Host, id uuid.UUID, err error) {
+	switch {
+	case errors.Is(err, ErrClaimLost), ctx.Err() != nil:
+	case errors.Is(err, errStuck):
+		p.park(ctx, host, id, err)
+	default:
+		p.abandon(ctx, host, err, id)
+	}
+}
+
+// stop ends the work on a body that cannot go on here.
+func (p *Processor) stop(ctx context.Context, f *frame, settled []Ending, err error) {
+	held := f.body.Held
+	owed := append(settled, f.lose()...)
+	p.forget(f)
+	switch {
+	case ctx.Err() != nil: // the host is leaving: Release gives everything back
+	case held && (errors.Is(err, errEngine) || refused(err)):
+		p.drop(ctx, f.host, owed)
+		p.park(ctx, f.host, f.body.ID, err)
+	case errors.Is(err, ErrClaimLost), errors.Is(err, errEngine), refused(err):
+		p.drop(ctx, f.host, owed) // only the replies are owed: whoever gets the last one resumes the body
+	default:
+		p.abandon(ctx, f.host, err, append(bodies(owed), f.body.ID)...)
+	}
+}
+
+// bodies are the task bodies among endings, those settled within them included.
+func bodies(endings []Ending) (ids []uuid.UUID) {
+	for _, e := range endings {
+		if e.TaskRun != uuid.Nil {
+			ids = append(append(ids, bodies(e.Settled)...), e.ID)
+		}
+	}
+	return ids
+}
+
+// drop commits the replies of a slice that lost its fence, each on its own.
+func (p *Processor) drop(ctx context.Context, host Host, settled []Ending) {
+	for _, e := range settled {
+		p.complete(ctx, host, e)
+	}
+}
+
+// park takes a body out of circulation, with the reason.
+func (p *Processor) park(ctx context.Context, host Host, id uuid.UUID, reason error) {
+	p.cfg.Log.Error("task cannot go on here", "stack_run", id, "err", reason)
+	land, cancel := mustLand(ctx)
+	defer cancel()
+	if err := p.cfg.Store.Park(land, host, id, reason.Error()); err != nil && !errors.Is(err, ErrClaimLost) {
+		p.abandon(ctx, host, err, id)
+	}
+}
+
+// abandon gives rows back after a commit whose outcome is unknown, retrying
+// until the database answers or the host leaves (then Release, or in the end
+// Reap, does it).
+func (p *Processor) abandon(ctx context.Context, host Host, reason error, ids ...uuid.UUID) {
+	p.cfg.Log.Warn("giving work back after an error", "stack_run", ids[0], "err", reason)
+	for wait := 50 * time.Millisecond; ctx.Err() == nil; wait = min(2*wait, 2*time.Second) {
+		var err error
+		for _, id := range ids {
+			if id != uuid.Nil {
+				err = errors.Join(err, p.cfg.Store.Abandon(ctx, host, id))
+			}
+		}
+		if err == nil {
+			p.nudge()
+			return
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+		}
+	}
+}

@@ -1,0 +1,212 @@
+package stack
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/amberhost/amber/service"
+)
+
+// The statuses of task_runs and stack_runs; doc.go draws who moves a row between them.
+const (
+	StatusQueued     = "queued"                  // task_runs: no host has it yet
+	StatusPending    = "pending"                 // stack_runs: any host may claim it
+	StatusProcessing = "processing"              // held by the host claimed_by
+	StatusSuspended  = "suspended"               // task_runs: its body waits
+	StatusWaiting    = "suspended_waiting_child" // stack_runs: a body that waits, held by nobody
+	StatusResume     = "pending_resume"          // stack_runs: any host may resume it
+	StatusSleeping   = "sleeping"                // stack_runs: a timer until due_at
+	StatusCompleted  = "completed"
+	StatusFailed     = "failed"
+	StatusCancelled  = "cancelled"
+)
+
+// Run is one execution of a task as its caller sees it: a row of task_runs.
+// Its JSON keys are the column names.
+type Run struct {
+	ID                  uuid.UUID       `json:"id"`
+	TaskFunctionID      *uuid.UUID      `json:"task_function_id"`
+	TaskName            string          `json:"task_name"`
+	Input               json.RawMessage `json:"input"`
+	Status              string          `json:"status"`
+	Result              json.RawMessage `json:"result"`
+	Error               json.RawMessage `json:"error"`
+	Logs                json.RawMessage `json:"logs"`
+	VMLogs              json.RawMessage `json:"vm_logs" db:"vm_logs"`
+	ParentRunID         *uuid.UUID      `json:"parent_run_id"`
+	WaitingOnStackRunID *uuid.UUID      `json:"waiting_on_stack_run_id"`
+	Owner               *uuid.UUID      `json:"owner"`
+	StuckReason         *string         `json:"stuck_reason"`
+	SuspendedAt         *time.Time      `json:"suspended_at"`
+	ResumedAt           *time.Time      `json:"resumed_at"`
+	StartedAt           *time.Time      `json:"started_at"`
+	EndedAt             *time.Time      `json:"ended_at"`
+	CreatedAt           time.Time       `json:"created_at"`
+	UpdatedAt           time.Time       `json:"updated_at"`
+}
+
+// Ended reports whether the run's status is final.
+func (r Run) Ended() bool { return ended(r.Status) }
+
+func ended(status string) bool {
+	return status == StatusCompleted || status == StatusFailed || status == StatusCancelled
+}
+
+const runColumns = `id, task_function_id, task_name, input, status, result, error, logs, vm_logs,
+	parent_run_id, waiting_on_stack_run_id, owner, stuck_reason, suspended_at, resumed_at,
+	started_at, ended_at, created_at, updated_at`
+
+// Run returns the run with that id; the id of a stack_run finds the run whose
+// body or call it is. Its Result is the exact text that the task returned, not
+// what jsonb makes of it. ErrRunNotFound if there is none.
+func (s *Store) Run(ctx context.Context, id uuid.UUID) (Run, error) {
+	rows, err := s.pool.Query(ctx, `
+		select `+runColumns+` from public.task_runs
+		where id = coalesce(
+			(select t.id from public.task_runs t where t.id = @id),
+			(select coalesce(s.child_task_run_id, s.parent_task_run_id) from public.stack_runs s where s.id = @id))`,
+		pgx.StrictNamedArgs{"id": id})
+	if err != nil {
+		return Run{}, fmt.Errorf("load run: %w", err)
+	}
+	run, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[Run])
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Run{}, ErrRunNotFound
+	}
+	if err != nil {
+		return Run{}, fmt.Errorf("load run: %w", err)
+	}
+	if run.Status != StatusCompleted {
+		return run, nil
+	}
+	return run, s.exactResult(ctx, &run)
+}
+
+// exactResult replaces a run's result by its exact text, if that is kept.
+func (s *Store) exactResult(ctx context.Context, run *Run) error {
+	var body uuid.UUID
+	var keyID string
+	var sealed []byte
+	err := s.pool.QueryRow(ctx, `
+		select s.id, r.key_id, r.data from public.stack_runs s
+		join amber.replies r on r.stack_run_id = s.id and r.kind = 'reply'
+		where s.child_task_run_id = @run and s.status = 'completed'`,
+		pgx.StrictNamedArgs{"run": run.ID}).Scan(&body, &keyID, &sealed)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("load result: %w", err)
+	}
+	var reply service.Reply
+	if err := s.openBytes(body, kindReply, keyID, sealed, &reply); err != nil {
+		return err
+	}
+	if reply.Value != nil {
+		run.Result = reply.Value
+	}
+	return nil
+}
+
+// Runs returns up to limit runs, newest first.
+func (s *Store) Runs(ctx context.Context, limit int) ([]Run, error) {
+	rows, err := s.pool.Query(ctx,
+		`select `+runColumns+` from public.task_runs order by created_at desc, id desc limit @limit`,
+		pgx.StrictNamedArgs{"limit": limit})
+	if err != nil {
+		return nil, fmt.Errorf("list runs: %w", err)
+	}
+	runs, err := pgx.CollectRows(rows, pgx.RowToStructByName[Run])
+	if err != nil {
+		return nil, fmt.Errorf("list runs: %w", err)
+	}
+	return runs, nil
+}
+
+// Node is one call or body below a run: a row of stack_runs, without its payloads.
+type Node struct {
+	ID        uuid.UUID       `json:"id"`
+	ParentID  *uuid.UUID      `json:"parent_stack_run_id" db:"parent_stack_run_id"`
+	Service   string          `json:"service_name" db:"service_name"`
+	Method    string          `json:"method_name" db:"method_name"`
+	TaskName  string          `json:"task_name"`
+	Status    string          `json:"status"`
+	CreatedAt time.Time       `json:"created_at"`
+	StartedAt *time.Time      `json:"started_at"`
+	EndedAt   *time.Time      `json:"ended_at"`
+	DueAt     *time.Time      `json:"due_at"`
+	Error     json.RawMessage `json:"error"`
+}
+
+// maxTree bounds what one request for a tree or its logs may read.
+const maxTree = 10_000
+
+// Tree returns the run's own body and every call below it, oldest first, up to
+// 10,000 of them. ErrRunNotFound if there is no such run.
+func (s *Store) Tree(ctx context.Context, id uuid.UUID) ([]Node, error) {
+	run, err := s.Run(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := s.pool.Query(ctx, `
+		with recursive tree as (
+			select s.* from public.stack_runs s where s.child_task_run_id = @run
+			union all
+			select s.* from public.stack_runs s join tree on s.parent_stack_run_id = tree.id
+		)
+		select tree.id, parent_stack_run_id, service_name, method_name, coalesce(t.task_name, '') as task_name,
+			tree.status, tree.created_at, tree.started_at, tree.ended_at, tree.due_at, tree.error
+		from tree left join public.task_runs t on t.id = tree.child_task_run_id
+		order by tree.created_at, tree.parent_stack_run_id nulls first, tree.call_id, tree.id
+		limit @limit`,
+		pgx.StrictNamedArgs{"run": run.ID, "limit": maxTree})
+	if err != nil {
+		return nil, fmt.Errorf("load tree: %w", err)
+	}
+	nodes, err := pgx.CollectRows(rows, pgx.RowToStructByName[Node])
+	if err != nil {
+		return nil, fmt.Errorf("load tree: %w", err)
+	}
+	return nodes, nil
+}
+
+// LogLine is one console line of a task.
+type LogLine struct {
+	At      time.Time `json:"at"`
+	TaskRun uuid.UUID `json:"task_run_id" db:"task_run_id"`
+	Level   string    `json:"level"` // debug, info, warn, error
+	Message string    `json:"message"`
+}
+
+// Logs returns the console lines of the run and its nested runs in the order
+// they were committed, up to 10,000. ErrRunNotFound if there is no such run.
+func (s *Store) Logs(ctx context.Context, id uuid.UUID) ([]LogLine, error) {
+	run, err := s.Run(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := s.pool.Query(ctx, `
+		with recursive runs as (
+			select @run::uuid as id
+			union all
+			select t.id from public.task_runs t join runs on t.parent_run_id = runs.id
+		)
+		select l.at, l.task_run_id, l.level, l.message
+		from amber.logs l join runs on runs.id = l.task_run_id
+		order by l.id limit @limit`,
+		pgx.StrictNamedArgs{"run": run.ID, "limit": maxTree})
+	if err != nil {
+		return nil, fmt.Errorf("load logs: %w", err)
+	}
+	lines, err := pgx.CollectRows(rows, pgx.RowToStructByName[LogLine])
+	if err != nil {
+		return nil, fmt.Errorf("load logs: %w", err)
+	}
+	return lines, nil
+}

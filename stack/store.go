@@ -1,0 +1,107 @@
+package stack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/amberhost/amber/supabase/keys"
+)
+
+var (
+	// ErrClaimLost says that the row is no longer held by the caller (its lease
+	// ran out, it was cancelled, another host went on). Drop the work.
+	ErrClaimLost = errors.New("stack: claim lost")
+	// ErrRunNotFound says that there is no task_run, and no stack_run of one, with that id.
+	ErrRunNotFound = errors.New("stack: run not found")
+)
+
+// Store is the stack's tables. All methods are safe for concurrent use by any
+// number of hosts.
+type Store struct {
+	pool *pgxpool.Pool
+	ring *keys.Ring
+}
+
+// NewStore returns a Store on a migrated database. ring seals and opens the
+// exact bytes of inputs, arguments and replies.
+func NewStore(pool *pgxpool.Pool, ring *keys.Ring) *Store {
+	return &Store{pool: pool, ring: ring}
+}
+
+// landTimeout bounds a write that must land although its caller is leaving.
+const landTimeout = 10 * time.Second
+
+// mustLand returns a context for such a write.
+func mustLand(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), landTimeout)
+}
+
+func (s *Store) tx(ctx context.Context, act string, f func(tx pgx.Tx) error) error {
+	err := pgx.BeginFunc(ctx, s.pool, f)
+	if err != nil && !errors.Is(err, ErrClaimLost) {
+		return fmt.Errorf("%s: %w", act, err)
+	}
+	return err
+}
+
+// refused reports whether Postgres understood a statement and refused what is
+// in it (data that a column cannot hold, a missing table): trying again would
+// not help, as it would after a lost connection, a conflict or a shortage.
+func refused(err error) bool {
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) {
+		return false
+	}
+	switch pg.Code[:2] {
+	case "08", "25", "40", "53", "55", "57", "58": // connection, read-only, rollback, resources, state, operator, system
+		return false
+	}
+	return true
+}
+
+// batch collects the statements of one transaction so that they travel together.
+type batch struct {
+	pgx.Batch
+	lost bool // a fenced statement matched no row
+}
+
+// fenced queues a statement that must change exactly one row.
+func (b *batch) fenced(sql string, args pgx.StrictNamedArgs) {
+	b.Queue(sql, args).Exec(func(tag pgconn.CommandTag) error {
+		if tag.RowsAffected() != 1 {
+			b.lost = true
+		}
+		return nil
+	})
+}
+
+// send runs the statements; ErrClaimLost if a fenced one matched no row.
+func (b *batch) send(ctx context.Context, tx pgx.Tx) error {
+	if b.Len() == 0 {
+		return nil
+	}
+	if err := tx.SendBatch(ctx, &b.Batch).Close(); err != nil {
+		return err
+	}
+	if b.lost {
+		return ErrClaimLost
+	}
+	return nil
+}
+
+// newID returns a UUIDv7: ids made later sort later.
+func newID() uuid.UUID { return uuid.Must(uuid.NewV7()) }
+
+func nullID(id uuid.UUID) *uuid.UUID {
+	if id == uuid.Nil {
+		return nil
+	}
+	return &id
+}

@@ -1,0 +1,197 @@
+package stack
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/amberhost/amber/service"
+	"github.com/amberhost/amber/vm"
+)
+
+// Caller is on whose behalf a run runs; nested runs inherit it.
+type Caller struct {
+	Owner  string          // uuid of a user, or ""
+	Role   string          // anon, authenticated, service_role or ""
+	Claims json.RawMessage // of the caller's JWT, or nil
+}
+
+// Child is a call that a body made: Suspend writes a stack_run for it, and for
+// a nested task a task_run.
+type Child struct {
+	ID     uuid.UUID
+	CallID uint32
+	Call   service.Call
+
+	TaskRun uuid.UUID       // the callee's run, if the call is a nested task
+	Task    string          // its name
+	Input   json.RawMessage // its input
+
+	Timer bool          // the call is a timer: the row sleeps instead of being held
+	After time.Duration // its duration
+
+	SecretArgs bool // show {"redacted": true} instead of the arguments
+
+	Refused *service.Error // the call is malformed: its answer, given without calling anything
+}
+
+// Suspension is a body that waits: all that Suspend commits.
+type Suspension struct {
+	ID        uuid.UUID // the body's stack_run
+	TaskRun   uuid.UUID
+	Task      string
+	Caller    Caller
+	Slice     // the slice that led here
+	Snapshot  *vm.Snapshot
+	Calls     []Child
+	Cancelled []uint32 // calls the task gave up
+	Waits     int      // calls without a reply
+}
+
+// Suspend commits a slice that ended in a wait: the replies it was given in
+// this process, the body's snapshot and its next calls, which are born held by
+// host (timers: sleeping). If calls of the body have ended meanwhile, their
+// replies are returned and the body stays held by host, which must resume it.
+func (s *Store) Suspend(ctx context.Context, host Host, sp Suspension) (more []reply, err error) {
+	err = s.tx(ctx, "suspend stack run", func(tx pgx.Tx) error {
+		var b batch
+		if err := s.queueSuspend(&b, host, sp); err != nil {
+			return err
+		}
+		b.Queue(repliesSQL, pgx.StrictNamedArgs{"body": sp.ID}).Query(func(rows pgx.Rows) (err error) {
+			more, err = s.replies(rows)
+			return err
+		})
+		if err := b.send(ctx, tx); err != nil {
+			return err
+		}
+		if len(more) == 0 {
+			return nil
+		}
+		_, err := tx.Exec(ctx, `
+			update public.stack_runs set status = 'processing', claimed_by = @host, updated_at = now() where id = @id`,
+			pgx.StrictNamedArgs{"host": host.ID, "id": sp.ID})
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return more, nil
+}
+
+func (s *Store) queueSuspend(b *batch, host Host, sp Suspension) error {
+	var waitingOn *uuid.UUID
+	if len(sp.Calls) > 0 {
+		waitingOn = &sp.Calls[0].ID
+	}
+	snapshot := sp.Snapshot.Encode()
+	state, err := json.Marshal(map[string]any{
+		"taskName": sp.Task, "taskRunId": sp.TaskRun, "sequence": sp.Snapshot.Sequence, "waits": sp.Waits,
+		"snapshotBytes": len(snapshot), "memoryBytes": sp.Snapshot.Size,
+	})
+	if err != nil {
+		return err
+	}
+	b.fenced(`
+		update public.stack_runs set status = 'suspended_waiting_child', claimed_by = null, sequence = @next,
+			waiting_on_stack_run_id = coalesce(@waiting_on, waiting_on_stack_run_id), engine = @engine,
+			vm_state = @state, updated_at = now()
+		where id = @id and sequence = @sequence and (
+			(status = 'processing' and claimed_by = @host)
+			or (status = 'suspended_waiting_child' and sequence = @fence))`,
+		pgx.StrictNamedArgs{"next": int64(sp.Snapshot.Sequence), "waiting_on": waitingOn, "engine": host.Engine,
+			"state": json.RawMessage(state), "id": sp.ID, "sequence": sp.Sequence, "host": host.ID, "fence": sp.fence()})
+	if err := s.settle(b, host, sp.ID, sp.TaskRun, sp.Slice); err != nil {
+		return err
+	}
+	if len(sp.Cancelled) > 0 {
+		b.Queue(`
+			update public.stack_runs set status = 'cancelled', delivered = true, claimed_by = null,
+				ended_at = now(), updated_at = now()
+			where parent_stack_run_id = @id and call_id = any(@calls) and status not in ('completed', 'failed', 'cancelled')`,
+			pgx.StrictNamedArgs{"id": sp.ID, "calls": sp.Cancelled})
+	}
+	h := sp.Snapshot.Header
+	b.Queue(`
+		insert into amber.snapshots (stack_run_id, version, codec, engine, image, sequence, key_id, size, data)
+		values (@id, @version, @codec, @engine, @image, @sequence, @key, @size, @data)
+		on conflict (stack_run_id) do update set version = excluded.version, codec = excluded.codec,
+			engine = excluded.engine, image = excluded.image, sequence = excluded.sequence,
+			key_id = excluded.key_id, size = excluded.size, data = excluded.data, updated_at = now()`,
+		pgx.StrictNamedArgs{"id": sp.ID, "version": int16(h.Version), "codec": int16(h.Codec), "engine": h.Engine[:],
+			"image": h.Image[:], "sequence": int64(h.Sequence), "key": h.KeyID, "size": int64(h.Size), "data": snapshot})
+	for _, c := range sp.Calls {
+		if err := s.queueChild(b, host, sp, c); err != nil {
+			return err
+		}
+	}
+	b.Queue(`
+		update public.task_runs set status = 'suspended', waiting_on_stack_run_id = coalesce(@waiting_on, waiting_on_stack_run_id),
+			suspended_at = coalesce(suspended_at, now()), resumed_at = case when suspended_at is null then null else now() end,
+			updated_at = now()
+		where id = @run and status not in ('completed', 'failed', 'cancelled')`,
+		pgx.StrictNamedArgs{"waiting_on": waitingOn, "run": sp.TaskRun})
+	return nil
+}
+
+func (s *Store) queueChild(b *batch, host Host, sp Suspension, c Child) error {
+	args, err := c.args()
+	if err != nil {
+		return err
+	}
+	status, claimed := StatusProcessing, &host.ID
+	var due *float64
+	if c.Timer {
+		seconds := c.After.Seconds()
+		status, claimed, due = StatusSleeping, nil, &seconds
+	}
+	if c.TaskRun != uuid.Nil {
+		queueTaskRun(b, taskRun{ID: c.TaskRun, Parent: sp.TaskRun, Task: c.Task, Input: c.Input, Status: StatusProcessing, Caller: sp.Caller})
+	}
+	b.Queue(`
+		insert into public.stack_runs (id, parent_task_run_id, parent_stack_run_id, parent_run_id, child_task_run_id,
+			service_name, module_name, method_name, args, status, claimed_by, call_id, due_at, started_at, idempotency_key)
+		values (@id, @task_run, @parent, @task_run, @child, @service, @service, @method, @args, @status, @claimed_by, @call_id,
+			clock_timestamp() + make_interval(secs => @due), now(), @key)`,
+		pgx.StrictNamedArgs{"id": c.ID, "task_run": sp.TaskRun, "parent": sp.ID, "child": nullID(c.TaskRun),
+			"service": text(c.Call.Service), "method": text(c.Call.Method()), "args": args, "status": status,
+			"claimed_by": claimed, "call_id": int64(c.CallID), "due": due, "key": c.ID.String()})
+	return s.putBytes(b, c.ID, kindRequest, c.Call)
+}
+
+// args is the call's args column.
+func (c Child) args() (json.RawMessage, error) {
+	if c.Refused != nil || len(c.Call.Args()) == 0 {
+		return json.RawMessage("[]"), nil // what was refused may be what jsonb cannot hold
+	}
+	if c.SecretArgs {
+		return json.RawMessage(`[{"redacted": true}]`), nil
+	}
+	return encode(c.Call.Args())
+}
+
+// taskRun is a new row of task_runs.
+type taskRun struct {
+	ID, Parent uuid.UUID
+	Task       string
+	Input      json.RawMessage
+	Status     string
+	Caller     Caller
+}
+
+func queueTaskRun(b *batch, r taskRun) {
+	var owner *string
+	if r.Caller.Owner != "" {
+		owner = &r.Caller.Owner
+	}
+	b.Queue(`
+		insert into public.task_runs (id, task_function_id, task_name, input, status, parent_run_id, owner, caller_role,
+			caller_claims, started_at)
+		values (@id, (select id from public.task_functions where name = @task), @task, @input, @status, @parent, @owner,
+			nullif(@role, ''), @claims, case when @status = 'processing' then now() end)`,
+		pgx.StrictNamedArgs{"id": r.ID, "task": r.Task, "input": r.Input, "status": r.Status, "parent": nullID(r.Parent),
+			"owner": owner, "role": r.Caller.Role, "claims": r.Caller.Claims})
+}

@@ -1,0 +1,88 @@
+package stack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/amberhost/amber/service"
+)
+
+// Task is named JavaScript with an entry function: a row of task_functions.
+type Task struct {
+	ID          uuid.UUID `json:"id"`
+	Name        string    `json:"name"`
+	Code        string    `json:"code"`
+	Description string    `json:"description"`
+	Version     string    `json:"version"`
+	CreatedAt   time.Time `json:"created_at"`
+	UpdatedAt   time.Time `json:"updated_at"`
+}
+
+const taskColumns = `id, name, code, coalesce(description, '') as description,
+	coalesce(version, '') as version, created_at, updated_at`
+
+// Tasks returns every task, by name.
+func (s *Store) Tasks(ctx context.Context) ([]Task, error) {
+	rows, err := s.pool.Query(ctx, `select `+taskColumns+` from public.task_functions order by name`)
+	if err != nil {
+		return nil, fmt.Errorf("list tasks: %w", err)
+	}
+	tasks, err := pgx.CollectRows(rows, pgx.RowToStructByName[Task])
+	if err != nil {
+		return nil, fmt.Errorf("list tasks: %w", err)
+	}
+	return tasks, nil
+}
+
+// Task returns the task of that name; a *service.Error with code TASK_NOT_FOUND if there is none.
+func (s *Store) Task(ctx context.Context, name string) (Task, error) {
+	rows, err := s.pool.Query(ctx,
+		`select `+taskColumns+` from public.task_functions where name = @name`,
+		pgx.StrictNamedArgs{"name": name})
+	if err != nil {
+		return Task{}, fmt.Errorf("load task: %w", err)
+	}
+	task, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[Task])
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Task{}, service.Errorf(service.CodeTaskNotFound, "Task '%s' not found.", name)
+	}
+	if err != nil {
+		return Task{}, fmt.Errorf("load task: %w", err)
+	}
+	return task, nil
+}
+
+// Publish stores a task's name, code and description, and says what that
+// changed: "created", "updated" or "unchanged". Runs that are suspended keep
+// the code they started with. The code is taken as it is: check it first.
+func (s *Store) Publish(ctx context.Context, t Task) (change string, err error) {
+	err = s.tx(ctx, "publish task", func(tx pgx.Tx) error {
+		args := pgx.StrictNamedArgs{"id": newID(), "name": t.Name, "code": t.Code, "description": t.Description}
+		var inserted bool
+		err := tx.QueryRow(ctx, `
+			insert into public.task_functions as f (id, name, code, description)
+			values (@id, @name, @code, @description)
+			on conflict (name) do update
+			set code = excluded.code, description = excluded.description, updated_at = now()
+			where (f.code, f.description) is distinct from (excluded.code, excluded.description)
+			returning xmax = 0`, args).Scan(&inserted)
+		switch {
+		case errors.Is(err, pgx.ErrNoRows):
+			change = "unchanged"
+			return nil
+		case err != nil:
+			return err
+		case inserted:
+			change = "created"
+		default:
+			change = "updated"
+		}
+		return nil
+	})
+	return change, err
+}

@@ -1,0 +1,89 @@
+package stack
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/amberhost/amber/service"
+)
+
+// Timer is a sleeping stack_run.
+type Timer struct {
+	ID, Parent uuid.UUID
+	CallID     uint32
+	Service    string        // "sleep" or "timer"
+	In         time.Duration // until it is due; negative when overdue
+	Args       json.RawMessage
+}
+
+// Timers returns up to limit timers that are due within the given time, soonest first.
+func (s *Store) Timers(ctx context.Context, within time.Duration, limit int) ([]Timer, error) {
+	rows, err := s.pool.Query(ctx, `
+		select id, parent_stack_run_id, call_id, service_name, extract(epoch from due_at - clock_timestamp())::float8, args
+		from public.stack_runs
+		where status = 'sleeping' and due_at <= now() + make_interval(secs => @within)
+		order by due_at limit @limit`,
+		pgx.StrictNamedArgs{"within": within.Seconds(), "limit": limit})
+	if err != nil {
+		return nil, fmt.Errorf("list timers: %w", err)
+	}
+	timers, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (Timer, error) {
+		var t Timer
+		var parent *uuid.UUID
+		var callID *int64
+		var in float64
+		err := row.Scan(&t.ID, &parent, &callID, &t.Service, &in, &t.Args)
+		t.Parent, t.In = orNil(parent), time.Duration(in*float64(time.Second))
+		if callID != nil {
+			t.CallID = uint32(*callID)
+		}
+		return t, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list timers: %w", err)
+	}
+	return timers, nil
+}
+
+// ending is how a timer ends: tools.sleep answers {slept, duration}, setTimeout nothing.
+func (t Timer) ending() Ending {
+	e := Ending{ID: t.ID, Parent: t.Parent, CallID: t.CallID}
+	if t.Service == serviceSleep {
+		var args []json.Number
+		duration := json.Number("0")
+		if json.Unmarshal(t.Args, &args) == nil && len(args) > 0 {
+			duration = args[0]
+		}
+		e.Reply.Value = json.RawMessage(`{"slept":true,"duration":` + duration.String() + `}`)
+	}
+	return e
+}
+
+// The services that are timers: tools.sleep(ms) and setTimeout.
+const (
+	serviceSleep = "sleep"
+	serviceTimer = "timer"
+)
+
+// maxSleep bounds a timer: ten years.
+const maxSleep = 10 * 365 * 24 * time.Hour
+
+// timerDuration reads the milliseconds of a timer call.
+func timerDuration(call service.Call) (time.Duration, *service.Error) {
+	var ms float64
+	if args := call.Args(); len(args) > 0 {
+		if err := json.Unmarshal(args[0], &ms); err != nil {
+			return 0, service.Errorf(service.CodeInvalidArgument,
+				"%s takes a number of milliseconds, not %.40s.", call.Service, args[0])
+		}
+	}
+	if ms > float64(maxSleep/time.Millisecond) {
+		return 0, service.Errorf(service.CodeInvalidArgument, "%s takes at most ten years (%d ms).", call.Service, maxSleep/time.Millisecond)
+	}
+	return time.Duration(max(ms, 0) * float64(time.Millisecond)), nil
+}
