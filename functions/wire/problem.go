@@ -1,0 +1,73 @@
+package wire
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+
+	"github.com/amberhost/amber/service"
+)
+
+// Codes of a [Problem] that concern the request and not what it asks for.
+const (
+	CodeInvalidJSON      = "INVALID_JSON"
+	CodeInvalidRequest   = "INVALID_REQUEST"
+	CodeMethodNotAllowed = "METHOD_NOT_ALLOWED"
+	CodeNotFound         = "NOT_FOUND"
+	CodeTooLarge         = "PAYLOAD_TOO_LARGE"
+	CodeInternal         = "INTERNAL_ERROR"
+)
+
+// Problem is an error as a client of a function reads it.
+type Problem struct {
+	Status  int    `json:"-"`     // of the response
+	Message string `json:"error"` // for people
+	Code    string `json:"code"`  // for programs
+	Details string `json:"details,omitempty"`
+	File    string `json:"file,omitempty"` // where in a task's code
+	Line    int    `json:"line,omitempty"`
+	Column  int    `json:"column,omitempty"`
+}
+
+func (p *Problem) Error() string { return p.Message }
+
+// statuses are those of service codes that do not name one of their own.
+var statuses = map[string]int{
+	service.CodeTaskNotFound:      http.StatusNotFound,
+	service.CodeInvalidInput:      http.StatusBadRequest,
+	service.CodeInvalidArgument:   http.StatusBadRequest,
+	service.CodeInvalidTask:       http.StatusUnprocessableEntity,
+	service.CodeImportUnsupported: http.StatusUnprocessableEntity,
+}
+
+// ProblemOf returns what a client may know of err: all of a [*Problem] or a
+// [*service.Error], nothing of any other error.
+func ProblemOf(err error) *Problem {
+	var problem *Problem
+	if errors.As(err, &problem) {
+		return problem
+	}
+	var e *service.Error
+	if !errors.As(err, &e) {
+		return &Problem{Status: http.StatusInternalServerError, Code: CodeInternal,
+			Message: "An unexpected server error occurred while processing the request."}
+	}
+	problem = &Problem{Status: e.Status, Message: e.Message, Code: e.Code}
+	if problem.Status < 400 || problem.Status > 599 {
+		problem.Status = statuses[e.Code]
+	}
+	if problem.Status == 0 {
+		problem.Status = http.StatusBadRequest
+	}
+	return problem
+}
+
+// Fail answers a request with what went wrong, and logs what the client is not told.
+func Fail(w http.ResponseWriter, r *http.Request, log *slog.Logger, err error) {
+	problem := ProblemOf(err)
+	if problem.Status >= 500 && !errors.Is(err, context.Canceled) {
+		log.ErrorContext(r.Context(), "request failed", "method", r.Method, "path", r.URL.Path, "err", err)
+	}
+	JSON(w, problem.Status, problem)
+}

@@ -1,0 +1,168 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/amberhost/amber/functions"
+	"github.com/amberhost/amber/stack"
+	"github.com/amberhost/amber/supabase/keys"
+	"github.com/amberhost/amber/vm"
+)
+
+// stopTimeout bounds each of the two parts of stopping: the work, the database.
+const stopTimeout = 10 * time.Second
+
+// Host is one process of amber.
+type Host struct {
+	config Config
+}
+
+// New returns a host; it does nothing before Run.
+func New(c Config) *Host { return &Host{config: c.withDefaults()} }
+
+// Run starts everything, serves until ctx is done, and stops everything again
+// in order: no new requests, those there are (requests that wait for a run are
+// answered early), the processor, the database. It returns nil if all went as
+// it was told to.
+func (h *Host) Run(ctx context.Context) error {
+	err := h.run(ctx)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil // told to stop while it started
+	}
+	return err
+}
+
+func (h *Host) run(ctx context.Context) (err error) {
+	listener, err := listen(ctx, h.config.Port)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	b, err := open(ctx, h.config)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.close(ctx)) }()
+	watcher, err := h.publish(ctx, b)
+	if err != nil {
+		return err
+	}
+	return h.serve(ctx, listener, b, watcher)
+}
+
+// building is what a host is made of, joined and not yet running.
+type building struct {
+	database  *database
+	engine    *vm.Engine
+	store     *stack.Store
+	processor *stack.Processor
+	functions []functions.Function
+}
+
+// open makes the building. The database and the engine take about as long to
+// start, so they do it side by side.
+func open(ctx context.Context, c Config) (*building, error) {
+	ring, err := openRing(c)
+	if err != nil {
+		return nil, err
+	}
+	b := new(building)
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		b.database, err = openDatabase(gctx, c)
+		return err
+	})
+	g.Go(func() (err error) {
+		b.engine, err = vm.New(ctx, vm.Options{
+			CacheDir: c.CacheDir,
+			Keys:     ring,
+			// Asked when a body is resumed, long after b.store is set.
+			LoadImage: func(ctx context.Context, d vm.Digest) ([]byte, error) { return b.store.Image(ctx, d[:]) },
+			Log:       c.Log,
+		})
+		return err
+	})
+	err = g.Wait()
+	if err == nil {
+		err = b.join(ctx, c, ring)
+	}
+	if err != nil {
+		return nil, errors.Join(err, b.close(ctx))
+	}
+	return b, nil
+}
+
+func (b *building) join(ctx context.Context, c Config, ring *keys.Ring) error {
+	b.store = stack.NewStore(b.database.pool, ring)
+	image, err := b.engine.Image().Encode()
+	if err != nil {
+		return fmt.Errorf("encode image: %w", err)
+	}
+	digest := b.engine.Image().Digest()
+	if err := b.store.SaveImage(ctx, digest[:], b.engine.Identity(), image); err != nil {
+		return err
+	}
+	deps := functions.Deps{Store: b.store, Engine: b.engine, Pool: b.database.pool, Log: c.Log}
+	b.processor = stack.NewProcessor(stack.Config{
+		Store:     b.store,
+		Engine:    b.engine,
+		Services:  functions.Services(deps),
+		HostName:  "dev",
+		Exclusive: b.database.server != nil, // whoever has the data directory is alone
+		Log:       c.Log,
+	})
+	deps.Processor = b.processor
+	b.functions = functions.Table(deps)
+	return nil
+}
+
+func (b *building) close(ctx context.Context) error {
+	var err error
+	if b.engine != nil {
+		err = b.engine.Close(context.WithoutCancel(ctx))
+	}
+	if b.database != nil {
+		err = errors.Join(err, b.database.close(ctx))
+	}
+	return err
+}
+
+// openRing returns amber's own keys, from the configuration or from their file.
+func openRing(c Config) (*keys.Ring, error) {
+	if c.AmberKeys != "" {
+		return keys.ParseRing(c.AmberKeys)
+	}
+	if _, err := os.Stat(c.DataDir); errors.Is(err, os.ErrNotExist) {
+		if err := os.MkdirAll(c.DataDir, 0o755); err != nil {
+			return nil, fmt.Errorf("make data directory: %w", err)
+		}
+		// Whatever the umask: Postgres may run as another user, who passes through.
+		if err := os.Chmod(c.DataDir, 0o755); err != nil {
+			return nil, fmt.Errorf("make data directory: %w", err)
+		}
+	}
+	return keys.LoadOrCreateRing(filepath.Join(c.DataDir, "amber-keys"))
+}
+
+func listen(ctx context.Context, port int) (net.Listener, error) {
+	var config net.ListenConfig
+	listener, err := config.Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("port %d is in use: stop what listens there (another amber, or a local Supabase), "+
+			"or choose another port with --port or AMBER_PORT", port)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	return listener, nil
+}

@@ -1,0 +1,171 @@
+package host_test
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/amberhost/amber/host"
+	"github.com/amberhost/amber/supabase/keys"
+)
+
+// freePort returns a port that is free now.
+func freePort(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// reachableDir makes a directory that the user whom Postgres runs as can enter;
+// t.TempDir is below one that they cannot.
+func reachableDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "amber-host-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// TestEmbedded starts a host that brings its own Postgres and publishes the
+// built-in examples, stops it, and starts it again on the same data.
+func TestEmbedded(t *testing.T) {
+	t.Parallel()
+	dir := reachableDir(t)
+	dbPort := freePort(t)
+	set := func(c *host.Config) { c.DataDir, c.DBPort = dir, dbPort }
+
+	first := start(t, set)
+	if first.info.FunctionsURL != first.info.URL+"/functions/v1" || first.info.AnonKey != keys.Local().AnonKey ||
+		!strings.Contains(first.info.DatabaseURL, strconv.Itoa(dbPort)) {
+		t.Errorf("info: %+v", first.info)
+	}
+	run := first.execute(t, `{"taskName":"hello","input":{"name":"Ada"}}`)
+	if run.Status != "completed" {
+		t.Errorf("hello: %+v", run)
+	}
+	if file, err := os.Stat(dir + "/amber-keys"); err != nil || file.Mode().Perm() != 0o600 {
+		t.Errorf("key file: %v, %v", file, err)
+	}
+	if err := first.stop(); err != nil {
+		t.Errorf("stop: %v", err)
+	}
+	if conn, err := pgx.Connect(t.Context(), first.info.DatabaseURL); err == nil {
+		conn.Close(t.Context())
+		t.Error("Postgres runs on after the host has stopped")
+	}
+
+	second := start(t, set)
+	if a := second.do(t, "GET", "/functions/v1/tasks/status/"+run.ID, ""); a.text(t, "status") != "completed" {
+		t.Errorf("after the second start: %d %s", a.status, a.body)
+	}
+	second.lines.await(t, `msg="task unchanged"`, "task=hello")
+}
+
+// TestStop: a request that waits for a run is answered, the run goes on later.
+func TestStop(t *testing.T) {
+	t.Parallel()
+	r := start(t, func(c *host.Config) { c.TasksDir = tasksDir(t, map[string]string{"never.js": wireTasks["never.js"]}) })
+	answered := make(chan answer)
+	go func() { answered <- r.do(t, "POST", execute, `{"taskName":"never"}`, "Prefer: wait=300") }()
+	r.awaitSuspended(t)
+	begin := time.Now()
+	stopped := make(chan error, 1)
+	go func() { stopped <- r.stop() }()
+	if a := <-answered; a.status != 202 || a.text(t, "status") != "suspended" {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	err := <-stopped
+	t.Log("stopped after", time.Since(begin))
+	if err != nil || time.Since(begin) > 8*time.Second {
+		t.Errorf("Run: %v after %v", err, time.Since(begin))
+	}
+	if _, err := r.client.Get(r.info.URL + "/health"); err == nil {
+		t.Error("the host still serves")
+	}
+}
+
+// awaitSuspended asks the database until a run is suspended.
+func (r *running) awaitSuspended(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, r.info.DatabaseURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	for suspended := false; !suspended; {
+		err := conn.QueryRow(ctx, `select count(*) > 0 from public.task_runs, pg_sleep(0.01) where status = 'suspended'`).Scan(&suspended)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestPortInUse(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	port := l.Addr().(*net.TCPAddr).Port
+	err = host.New(host.Config{Port: port, DataDir: t.TempDir()}).Run(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "--port") || !strings.Contains(err.Error(), strconv.Itoa(port)) {
+		t.Errorf("Run: %v", err)
+	}
+}
+
+// TestNoStart: what cannot start leaves nothing behind (see the leak check).
+func TestNoStart(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		config host.Config
+		want   string
+	}{
+		"no database":       {host.Config{DatabaseURL: "postgres://127.0.0.1:1/none?connect_timeout=5"}, "connect to the database"},
+		"no URL":            {host.Config{DatabaseURL: "postgres://%zz"}, "parse database URL"},
+		"bad keys":          {host.Config{AmberKeys: "k1"}, "parse keys"},
+		"no Postgres there": {host.Config{PostgresBin: "/nonexistent", DBPort: 1}, "/nonexistent"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test.config.DataDir, test.config.CacheDir = reachableDir(t), cacheDir
+			err := host.New(test.config).Run(t.Context())
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("Run: %v, want %q", err, test.want)
+			}
+		})
+	}
+	t.Run("no tasks", func(t *testing.T) {
+		t.Parallel()
+		r := start(t, func(c *host.Config) { c.TasksDir = tasksDir(t, nil) })
+		if a := r.do(t, "GET", "/functions/v1/tasks/list", ""); a.status != http.StatusOK || compact(t, a.body) != `{"tasks":[]}` {
+			t.Errorf("list: %s", a.body)
+		}
+	})
+	t.Run("stopped while it starts", func(t *testing.T) {
+		t.Parallel()
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := host.New(host.Config{DataDir: t.TempDir(), CacheDir: cacheDir, DatabaseURL: "postgres://127.0.0.1:1/none"}).Run(ctx); err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+}

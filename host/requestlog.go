@@ -1,0 +1,85 @@
+package host
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// logged gives the request an id, serves it and logs one line about it, never
+// what it or the answer says. A panic becomes a 500 that tells nothing.
+func (g *gateway) logged(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+	start := time.Now()
+	id := uuid.Must(uuid.NewV7()).String()
+	w.Header().Set("sb-request-id", id)
+	recorded := &recorder{ResponseWriter: w}
+	defer func() {
+		trouble := recover()
+		if trouble == http.ErrAbortHandler {
+			panic(trouble)
+		}
+		if trouble != nil {
+			g.log.Error("panic in a request", "request", id, "err", trouble, "stack", string(debug.Stack()))
+			if recorded.status == 0 {
+				refuse(recorded, refusal{Status: http.StatusInternalServerError, Code: "INTERNAL_ERROR",
+					Message: "Request failed due to an internal server error"})
+			}
+		}
+		g.log.Log(context.WithoutCancel(r.Context()), level(r.URL.Path), "request", "request", id, "method", r.Method,
+			"path", r.URL.Path, "status", recorded.result(), "bytes", recorded.written, "duration", time.Since(start))
+	}()
+	next(recorded, r)
+}
+
+// level keeps those who only look whether we live out of sight.
+func level(path string) slog.Level {
+	if path == "/health" {
+		return slog.LevelDebug
+	}
+	return slog.LevelInfo
+}
+
+// recorder remembers what was answered.
+type recorder struct {
+	http.ResponseWriter
+	status  int // 0 until the header is written
+	written int64
+}
+
+func (w *recorder) WriteHeader(status int) {
+	if w.status == 0 && status >= 200 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *recorder) Write(body []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	n, err := w.ResponseWriter.Write(body)
+	w.written += int64(n)
+	return n, err
+}
+
+// Flush implements [http.Flusher], for functions that stream.
+func (w *recorder) Flush() {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	_ = http.NewResponseController(w.ResponseWriter).Flush()
+}
+
+// Unwrap is for [http.ResponseController].
+func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func (w *recorder) result() int {
+	if w.status == 0 {
+		return http.StatusOK
+	}
+	return w.status
+}
