@@ -1,0 +1,181 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// client speaks to a host's functions. It is safe for concurrent use.
+type client struct {
+	base  string // http://127.0.0.1:54321
+	key   string
+	local bool // the key is the one of a local host, which needs none
+	http  *http.Client
+}
+
+func newClient(base, key string) *client {
+	return &client{base: base, key: key, http: &http.Client{}}
+}
+
+// unreachableError says that no host answered, or that it went away amid the answer.
+type unreachableError struct {
+	base string
+	err  error
+}
+
+func (e *unreachableError) Error() string {
+	return fmt.Sprintf("no host answers at %s: %v", e.base, e.err)
+}
+func (e *unreachableError) Unwrap() error { return e.err }
+
+// apiError is a host's refusal.
+type apiError struct {
+	Status  int    `json:"-"`
+	Message string `json:"error"`
+	Code    string `json:"code"`
+	File    string `json:"file"` // with Line and Column, of code that does not parse
+	Line    int    `json:"line"`
+	Column  int    `json:"column"`
+}
+
+func (e *apiError) Error() string {
+	switch {
+	case e.Message == "":
+		return fmt.Sprintf("the host answered %d %s", e.Status, http.StatusText(e.Status))
+	case e.Code == "":
+		return fmt.Sprintf("%s (%d)", e.Message, e.Status)
+	}
+	return fmt.Sprintf("%s (%d %s)", e.Message, e.Status, e.Code)
+}
+
+// temporary reports whether err may be gone in a moment: no host, or one that
+// is starting or stopping.
+func temporary(err error) bool {
+	var unreachable *unreachableError
+	var api *apiError
+	return errors.As(err, &unreachable) || errors.As(err, &api) && api.Status >= 500
+}
+
+// execute starts a task and returns the id of its run. input is sent as it is.
+func (c *client) execute(ctx context.Context, task string, input json.RawMessage) (string, error) {
+	name, err := json.Marshal(task)
+	if err != nil {
+		return "", fmt.Errorf("encode task name: %w", err)
+	}
+	body := fmt.Appendf(nil, `{"taskName":%s}`, name)
+	if input != nil {
+		body = fmt.Appendf(nil, `{"taskName":%s,"input":%s}`, name, input)
+	}
+	var answer struct {
+		TaskRunID string `json:"taskRunId"`
+	}
+	if err := c.do(ctx, http.MethodPost, "tasks/execute", "", body, &answer); err != nil {
+		return "", err
+	}
+	if answer.TaskRunID == "" {
+		return "", fmt.Errorf("%s does not answer as amber does: no taskRunId", c.base)
+	}
+	return answer.TaskRunID, nil
+}
+
+// publish stores a task and returns what that changed: created, updated or unchanged.
+func (c *client) publish(ctx context.Context, name, code, description string) (string, error) {
+	body, err := json.Marshal(map[string]string{"name": name, "code": code, "description": description})
+	if err != nil {
+		return "", fmt.Errorf("encode task: %w", err)
+	}
+	var answer struct {
+		Change string `json:"change"`
+	}
+	err = c.do(ctx, http.MethodPost, "publish", "", body, &answer)
+	return answer.Change, err
+}
+
+// tree returns a run and all calls below it.
+func (c *client) tree(ctx context.Context, id string) (snapshot, error) {
+	var s snapshot
+	err := c.do(ctx, http.MethodGet, "tasks/tree?id="+url.QueryEscape(id), "", nil, &s)
+	return s, err
+}
+
+// logs returns what a run and its nested runs have written so far.
+func (c *client) logs(ctx context.Context, id string) ([]logLine, error) {
+	var answer struct {
+		Logs []logLine `json:"logs"`
+	}
+	err := c.do(ctx, http.MethodGet, "tasks/logs?id="+url.QueryEscape(id), "", nil, &answer)
+	return answer.Logs, err
+}
+
+// result returns how a run stands after at most wait, sooner when it ends.
+func (c *client) result(ctx context.Context, id string, wait time.Duration) (outcome, error) {
+	var o outcome
+	prefer := "wait=" + strconv.Itoa(int(wait.Seconds()))
+	err := c.do(ctx, http.MethodGet, "tasks/result?id="+url.QueryEscape(id), prefer, nil, &o)
+	return o, err
+}
+
+// statusURL is where anybody can look a run up.
+func (c *client) statusURL(id string) string {
+	return c.base + "/functions/v1/tasks/status?id=" + id
+}
+
+func (c *client) do(ctx context.Context, method, path, prefer string, body []byte, answer any) error {
+	req, err := http.NewRequestWithContext(ctx, method, c.base+"/functions/v1/"+path, bytes.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("make request: %w", err)
+	}
+	req.Header.Set("Authorization", "Bearer "+c.key)
+	req.Header.Set("Apikey", c.key)
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if prefer != "" {
+		req.Header.Set("Prefer", prefer)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return c.unreachable(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return c.unreachable(err)
+	}
+	return c.decode(resp, text, answer)
+}
+
+func (c *client) decode(resp *http.Response, text []byte, answer any) error {
+	if resp.StatusCode >= 400 {
+		refusal := &apiError{Status: resp.StatusCode}
+		if json.Unmarshal(text, refusal) != nil {
+			refusal.Message = strings.TrimSpace(string(text[:min(len(text), 200)]))
+		}
+		return refusal
+	}
+	if err := json.Unmarshal(text, answer); err != nil {
+		return fmt.Errorf("%s does not answer as amber does: %w", c.base, err)
+	}
+	return nil
+}
+
+// unreachable leaves out the request that url.Error repeats.
+func (c *client) unreachable(err error) error {
+	var wrapped *url.Error
+	if errors.As(err, &wrapped) {
+		err = wrapped.Err
+	}
+	if errors.Is(err, context.Canceled) {
+		return err // it is the caller who went away
+	}
+	return &unreachableError{base: c.base, err: err}
+}

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// follower watches a run until it ends. It survives the host: a run is in the
+// database, and whichever host comes back knows it.
+type follower struct {
+	client   *client
+	view     view
+	poll     time.Duration // between two looks
+	patience time.Duration // how long the host may be away
+
+	root   *call
+	lost   time.Time      // when the host stopped answering; zero while it answers
+	logged map[logKey]int // lines shown
+}
+
+const (
+	pollEvery     = 150 * time.Millisecond
+	hostPatience  = 60 * time.Second
+	answerWithin  = 5 * time.Second  // for requests that do not wait
+	resultWaits   = 30 * time.Second // for the one that does
+	resultSurplus = 10 * time.Second // beyond what the host was asked to wait
+)
+
+func newFollower(c *client, v view) *follower {
+	return &follower{client: c, view: v, poll: pollEvery, patience: hostPatience, logged: make(map[logKey]int)}
+}
+
+// follow shows the run until it ends and returns how it ended. The long poll
+// for the result says when; looking at the tree in between is for the eye.
+func (f *follower) follow(ctx context.Context, id string) (outcome, error) {
+	f.root = &call{id: id, label: id, phase: queued}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+
+	ended := make(chan ending, 1)
+	wg.Go(func() { ended <- f.await(ctx, id) })
+
+	tick := time.NewTicker(f.poll)
+	defer tick.Stop()
+	for {
+		if err := f.look(ctx, id); err != nil {
+			return outcome{}, err
+		}
+		select {
+		case <-ctx.Done():
+			return outcome{}, ctx.Err()
+		case e := <-ended:
+			if e.err == nil {
+				f.lastLook(ctx, id)
+			}
+			return e.outcome, e.err
+		case <-tick.C:
+		}
+	}
+}
+
+type ending struct {
+	outcome outcome
+	err     error
+}
+
+// await asks for the result until there is one. Being without a host is look's business.
+func (f *follower) await(ctx context.Context, id string) ending {
+	for {
+		o, err := f.result(ctx, id)
+		switch {
+		case err == nil && phaseOf(o.Status).over():
+			return ending{outcome: o}
+		case err != nil && !temporary(err):
+			return ending{err: fmt.Errorf("wait for run %s: %w", id, err)}
+		}
+		select {
+		case <-ctx.Done():
+			return ending{err: ctx.Err()}
+		case <-time.After(f.poll):
+		}
+	}
+}
+
+func (f *follower) result(ctx context.Context, id string) (outcome, error) {
+	ctx, cancel := context.WithTimeout(ctx, resultWaits+resultSurplus)
+	defer cancel()
+	return f.client.result(ctx, id, resultWaits)
+}
+
+// look fetches the tree and the logs and shows them. It fails when the host
+// has been away for too long.
+func (f *follower) look(ctx context.Context, id string) error {
+	logs, err := f.fetch(ctx, id)
+	now := time.Now()
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err == nil:
+		f.lost = time.Time{}
+		f.view.show(scene{root: f.root, logs: logs, now: now})
+		return nil
+	case !temporary(err):
+		return fmt.Errorf("look at run %s: %w", id, err)
+	}
+	if f.lost.IsZero() {
+		f.lost = now
+	}
+	away := now.Sub(f.lost)
+	f.view.show(scene{root: f.root, now: now, lost: max(away, 1)})
+	if away > f.patience {
+		return fmt.Errorf("run %s: the host has been away for %s: %w", id, span(away), err)
+	}
+	return nil
+}
+
+// lastLook shows a run that has ended. Its outcome is known: a host that went
+// away since takes nothing from it.
+func (f *follower) lastLook(ctx context.Context, id string) {
+	logs, _ := f.fetch(ctx, id)
+	f.view.show(scene{root: f.root, logs: logs, now: time.Now()})
+}
+
+// fetch renews the tree and returns the log lines that are new.
+func (f *follower) fetch(ctx context.Context, id string) ([]logLine, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	latest, err := f.client.tree(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	f.root = callTree(latest)
+	logs, err := f.client.logs(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return f.unseen(logs), nil
+}
+
+type logKey struct {
+	at                  int64
+	run, level, message string
+}
+
+// unseen returns the lines that were not shown yet. Lines of nested runs can
+// turn up before ones that were, and lines can be alike: hence the counts.
+func (f *follower) unseen(logs []logLine) []logLine {
+	var news []logLine
+	seen := make(map[logKey]int)
+	for _, l := range logs {
+		key := logKey{l.At.UnixNano(), l.TaskRun, l.Level, l.Message}
+		seen[key]++
+		if seen[key] > f.logged[key] {
+			f.logged[key]++
+			news = append(news, l)
+		}
+	}
+	return news
+}

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/mattn/go-runewidth"
+)
+
+// printable makes text of a task harmless to a terminal and keeps it on one
+// line: control characters, the escape that starts a sequence among them, become spaces.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
+			return ' '
+		}
+		return r
+	}, text)
+}
+
+// printableLines is printable for texts of several lines, such as stacks.
+func printableLines(text string) string {
+	lines := strings.Split(text, "\n")
+	for i, line := range lines {
+		lines[i] = printable(line)
+	}
+	return strings.Join(lines, "\n")
+}
+
+// columns measures text. Characters of ambiguous width take one column,
+// whatever the environment says: drawings must not depend on it.
+var columns = &runewidth.Condition{StrictEmojiNeutral: true}
+
+// fit shortens text to at most width columns.
+func fit(text string, width int) string {
+	return columns.Truncate(text, max(width, 0), "…")
+}
+
+// pad fills text up with spaces to width columns.
+func pad(text string, width int) string {
+	return text + strings.Repeat(" ", max(width-columns.StringWidth(text), 0))
+}
+
+// span is a duration as people read it: 35ms, 1.2s, 2m05s, 3h10m.
+func span(d time.Duration) string {
+	d = max(d, 0)
+	switch {
+	case d < time.Second:
+		return fmt.Sprintf("%dms", d.Milliseconds())
+	case d < time.Minute:
+		return fmt.Sprintf("%.1fs", d.Truncate(100*time.Millisecond).Seconds())
+	case d < time.Hour:
+		return fmt.Sprintf("%dm%02ds", int(d.Minutes()), int(d.Seconds())%60)
+	}
+	return fmt.Sprintf("%dh%02dm", int(d.Hours()), int(d.Minutes())%60)
+}
