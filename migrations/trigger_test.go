@@ -151,15 +151,16 @@ func TestDeletingARun(t *testing.T) {
 		name string
 		does string
 		left int // runs of the tree of which everything remains
+		kept int // calls of deleted runs that remain, failed, since their callers do
 	}{
-		{"with all nested ones", `delete from task_runs where id = n(1)`, 1},
-		{"a nested one", `delete from task_runs where id = n(2)`, 2},
-		{"the innermost one", `delete from task_runs where id = n(3)`, 3},
-		{"another one", `delete from task_runs where id = n(4)`, 3},
-		{"all", `delete from task_runs`, 0},
-		{"none", `delete from task_runs where false`, 4},
-		{"in a ring", `update task_runs set parent_run_id = n(3) where id = n(1); delete from task_runs where id = n(2)`, 1},
-		{"its own parent", `update task_runs set parent_run_id = n(4) where id = n(4); delete from task_runs where id = n(4)`, 3},
+		{"with all nested ones", `delete from task_runs where id = n(1)`, 1, 0},
+		{"a nested one", `delete from task_runs where id = n(2)`, 2, 1},
+		{"the innermost one", `delete from task_runs where id = n(3)`, 3, 1},
+		{"another one", `delete from task_runs where id = n(4)`, 3, 0},
+		{"all", `delete from task_runs`, 0, 0},
+		{"none", `delete from task_runs where false`, 4, 0},
+		{"in a ring", `update task_runs set parent_run_id = n(3) where id = n(1); delete from task_runs where id = n(2)`, 1, 0},
+		{"its own parent", `update task_runs set parent_run_id = n(4) where id = n(4); delete from task_runs where id = n(4)`, 3, 0},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -170,9 +171,16 @@ func TestDeletingARun(t *testing.T) {
 			script(t, conn, runTree)
 			script(t, conn, tt.does)
 			for table, each := range runTables {
-				if n := count(t, conn, table); n != tt.left*each {
-					t.Errorf("%d rows left in %s, want %d", n, table, tt.left*each)
+				want := tt.left * each
+				if table == "stack_runs" || table == "amber.replies" {
+					want += tt.kept * each
 				}
+				if n := count(t, conn, table); n != want {
+					t.Errorf("%d rows left in %s, want %d", n, table, want)
+				}
+			}
+			if n := count(t, conn, `stack_runs where status = 'failed' and error->>'code' = 'RUN_DELETED'`); n != tt.kept {
+				t.Errorf("%d calls failed because their run is gone, want %d", n, tt.kept)
 			}
 		})
 	}

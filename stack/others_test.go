@@ -379,3 +379,40 @@ func TestForgottenRows(t *testing.T) {
 		return d.count(`select count(*) from stack_runs where status = 'completed' and result = '5'`) == 1
 	})
 }
+
+// TestDeletedUnderARun: whoever deletes rows under a run that waits for them
+// gets a run that ends or says why it does not.
+func TestDeletedUnderARun(t *testing.T) {
+	t.Parallel()
+	d := newDB(t, map[string]string{
+		"sleeper": `module.exports = async (i, { tools }) => await tools.sleep(3600000)`,
+		"parent":  `module.exports = async (i, { tools }) => { try { return await tools.tasks.execute('sleeper') } catch (e) { return e.code } }`,
+	})
+	p, _ := d.host(nil)
+	start := func() stack.Run {
+		r, err := p.Start(t.Context(), stack.StartParams{Task: "parent"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.eventually("the nested run sleeps", func() bool {
+			return d.count(`select count(*) from stack_runs s join task_runs t on t.id = s.parent_task_run_id
+				where s.status = 'sleeping' and t.parent_run_id = $1`, r.ID) == 1
+		})
+		return r
+	}
+	nested := start()
+	d.exec(`delete from task_runs where parent_run_id = $1`, nested.ID)
+	wantResult(t, d.wait(p, nested.ID), `"RUN_DELETED"`)
+
+	call := start()
+	d.exec(`delete from stack_runs where parent_task_run_id = $1 and call_id is not null`, call.ID)
+	if n := d.count(`select count(*) from task_runs where id = $1 and stuck_reason like '%was deleted%'`, call.ID); n != 1 {
+		t.Errorf("the run does not say why it is stuck\n%s", d.dump())
+	}
+
+	whole := start()
+	d.exec(`delete from task_runs where id = $1`, whole.ID)
+	if n := d.count(`select count(*) from stack_runs where parent_task_run_id = $1`, whole.ID); n != 0 {
+		t.Errorf("%d rows are left", n)
+	}
+}

@@ -246,7 +246,16 @@ begin
     return null;
   end if;
   delete from public.stack_runs s using gone g where s.parent_task_run_id = g.id;
-  delete from public.stack_runs s using gone g where s.child_task_run_id = g.id;
+  -- A caller that outlives its nested run keeps the call: if it waits for it,
+  -- it gets an error instead of waiting for ever.
+  delete from amber.snapshots n using public.stack_runs s, gone g
+  where n.stack_run_id = s.id and s.child_task_run_id = g.id;
+  update public.stack_runs s set status = 'failed', claimed_by = null, ended_at = now(), updated_at = now(),
+    error = '{"code": "RUN_DELETED", "message": "The run of this nested task was deleted."}'
+  from gone g
+  where s.child_task_run_id = g.id and s.status not in ('completed', 'failed', 'cancelled');
+  delete from public.stack_runs s using gone g
+  where s.child_task_run_id = g.id and not exists (select from public.stack_runs p where p.id = s.parent_stack_run_id);
   delete from amber.logs l using gone g where l.task_run_id = g.id;
   with recursive nested as (
     select t.id from public.task_runs t join gone g on t.parent_run_id = g.id
@@ -263,6 +272,16 @@ create function amber.delete_stack_run_parts() returns trigger language plpgsql 
 begin
   delete from amber.snapshots s using gone g where s.stack_run_id = g.id;
   delete from amber.replies r using gone g where r.stack_run_id = g.id;
+  -- A body that waits for a call without a row would wait for ever: say so.
+  with waiting as (
+    update public.stack_runs p set stuck_reason = 'The row of a call that it waits for was deleted.', updated_at = now()
+    from gone g
+    where p.id = g.parent_stack_run_id and g.call_id is not null and not g.delivered
+      and p.status = 'suspended_waiting_child'
+    returning p.child_task_run_id
+  )
+  update public.task_runs t set stuck_reason = 'The row of a call that it waits for was deleted.', updated_at = now()
+  from waiting w where t.id = w.child_task_run_id;
   return null;
 end $$;
 create trigger amber_delete after delete on public.stack_runs referencing old table as gone
