@@ -315,8 +315,12 @@ func pidOf(t *testing.T, dir string) int {
 }
 
 // alive tells whether a process runs; one that has ended but was not yet waited
-// for does not.
+// for does not. A small Linux has no ps, a Mac has no /proc.
 func alive(pid int) bool {
+	if _, err := os.Stat("/proc/self"); err == nil {
+		line, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline") // empty once its memory is gone
+		return err == nil && len(line) > 0
+	}
 	out, err := exec.Command("ps", "-o", "stat=", "-p", strconv.Itoa(pid)).Output()
 	return err == nil && !strings.HasPrefix(strings.TrimSpace(string(out)), "Z")
 }
