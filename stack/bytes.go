@@ -61,8 +61,8 @@ func encode(v any) ([]byte, error) {
 	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
 }
 
-// reply is an ended call that its caller has not seen.
-type reply struct {
+// Reply is an ended call that its caller has not seen.
+type Reply struct {
 	ID     uuid.UUID
 	CallID uint32
 	service.Reply
@@ -70,7 +70,7 @@ type reply struct {
 
 // replies reads the calls of a body that have ended and that no committed slice
 // has seen, in the order in which they ended.
-func (s *Store) replies(rows pgx.Rows) ([]reply, error) {
+func (s *Store) replies(rows pgx.Rows) ([]Reply, error) {
 	type row struct {
 		ID     uuid.UUID
 		CallID int64
@@ -84,9 +84,9 @@ func (s *Store) replies(rows pgx.Rows) ([]reply, error) {
 	if err != nil {
 		return nil, err
 	}
-	var out []reply
+	var out []Reply
 	for _, r := range found {
-		re := reply{ID: r.ID, CallID: uint32(r.CallID)}
+		re := Reply{ID: r.ID, CallID: uint32(r.CallID)}
 		switch {
 		case r.KeyID != nil:
 			if err := s.openBytes(r.ID, kindReply, *r.KeyID, r.Data, &re.Reply); err != nil {

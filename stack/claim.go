@@ -30,7 +30,7 @@ type Body struct {
 	// One that has goes on from its snapshot.
 	Sequence int64 // snapshots taken; 0: none
 	Snapshot *vm.Snapshot
-	Replies  []reply // committed and not yet seen
+	Replies  []Reply // committed and not yet seen
 }
 
 // Claim is a stack_run that this host has just taken: a task body or a call,
@@ -50,6 +50,8 @@ type CallClaim struct {
 	ID, Parent, TaskRun uuid.UUID
 	CallID              uint32
 	Call                service.Call
+	Task                string // that made the call
+	Caller              Caller
 }
 
 // claimed is the part of a claimed row that decides what it is.
@@ -104,17 +106,12 @@ func (s *Store) open(ctx context.Context, host Host, r claimed) (Claim, error) {
 	if err != nil {
 		return Claim{}, err
 	}
-	if call.Service != "tasks" || call.Method() != "execute" {
-		c := CallClaim{ID: r.ID, Parent: orNil(r.ParentStackRunID), TaskRun: orNil(r.ParentTaskRunID), Call: call}
-		if r.CallID != nil {
-			c.CallID = uint32(*r.CallID)
-		}
-		return Claim{Call: c}, nil
+	if call.Service != serviceTasks {
+		return s.openCall(ctx, r, call)
 	}
 	name, input, refused := executeArgs(call)
 	if refused != nil {
-		c := CallClaim{ID: r.ID, Parent: orNil(r.ParentStackRunID), TaskRun: orNil(r.ParentTaskRunID), Call: call}
-		return Claim{Call: c}, nil
+		return s.openCall(ctx, r, call) // which answers with the refusal
 	}
 	if r.ChildTaskRunID == nil {
 		run, err := s.bodyRun(ctx, r, name, input)
@@ -128,6 +125,22 @@ func (s *Store) open(ctx context.Context, host Host, r claimed) (Claim, error) {
 		return Claim{}, err
 	}
 	return Claim{Body: body}, nil
+}
+
+// openCall loads on whose behalf a call is made.
+func (s *Store) openCall(ctx context.Context, r claimed, call service.Call) (Claim, error) {
+	c := CallClaim{ID: r.ID, Parent: orNil(r.ParentStackRunID), TaskRun: orNil(r.ParentTaskRunID), Call: call}
+	if r.CallID != nil {
+		c.CallID = uint32(*r.CallID)
+	}
+	err := s.pool.QueryRow(ctx, `
+		select task_name, coalesce(owner::text, ''), coalesce(caller_role, ''), caller_claims
+		from public.task_runs where id = @run`,
+		pgx.StrictNamedArgs{"run": c.TaskRun}).Scan(&c.Task, &c.Caller.Owner, &c.Caller.Role, &c.Caller.Claims)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) { // no run: somebody's row of its own
+		return Claim{}, fmt.Errorf("load caller: %w", err)
+	}
+	return Claim{Call: c}, nil
 }
 
 func orNil(id *uuid.UUID) uuid.UUID {
@@ -192,21 +205,17 @@ func (s *Store) load(ctx context.Context, r claimed, task string, input json.Raw
 	if r.CallID != nil {
 		body.CallID = uint32(*r.CallID)
 	}
-	var owner *string
 	err := s.pool.QueryRow(ctx, `
 		update public.task_runs set status = case when status = 'queued' then 'processing' else status end,
 			started_at = coalesce(started_at, now()), updated_at = now()
 		where id = @run and status not in ('completed', 'failed', 'cancelled')
-		returning owner::text, coalesce(caller_role, ''), caller_claims`,
-		pgx.StrictNamedArgs{"run": body.TaskRun}).Scan(&owner, &body.Caller.Role, &body.Caller.Claims)
+		returning coalesce(owner::text, ''), coalesce(caller_role, ''), caller_claims`,
+		pgx.StrictNamedArgs{"run": body.TaskRun}).Scan(&body.Caller.Owner, &body.Caller.Role, &body.Caller.Claims)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, fmt.Errorf("%w: its task run %s has ended or is gone", errStuck, body.TaskRun)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("load task run: %w", err)
-	}
-	if owner != nil {
-		body.Caller.Owner = *owner
 	}
 	if body.Sequence == 0 {
 		return body, nil

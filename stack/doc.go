@@ -9,14 +9,16 @@
 //	stack_runs    a body                                     a call           a timer
 //
 //	              pending ─────────┐ (any host may claim)    pending          sleeping
-//	                 ▼ Claim       │                            ▼                │ due_at
+//	                 ▼ Claim       │                            ▼ Claim          │ due_at
 //	  Start ──► processing ──► completed | failed            processing          │
-//	             │      ▲  Complete, Fail                       ▼                ▼
+//	             │      ▲  Complete                             ▼ Complete       ▼
 //	     Suspend ▼      │ a call ended (Complete of the call)  completed | failed | cancelled
 //	     suspended_waiting_child
-//	             │ its host died in a slice (Reap), or is leaving (Release)
-//	             ▼
-//	       pending_resume (any host may resume)
+//
+//	     Release, Reap: processing ──► pending, or, with a snapshot,
+//	                    pending_resume (any host may resume) ── Claim ──► processing
+//
+// Clients of the original also write pending_execution, which is read as pending.
 //
 // Every verb is one [Store] method and one transaction. Two rules keep it right:
 //
@@ -35,5 +37,6 @@
 // the calls under the same idempotency keys: at least once towards services,
 // exactly once in what the task observes.
 //
-// The [Processor] is the flow on top; processor.go reads top to bottom.
+// The [Processor] is the flow on top; processor.go reads top to bottom. Most
+// users need it and the reading methods of [Store] only.
 package stack

@@ -96,7 +96,7 @@ func (f *frame) slice(settled []Ending) Slice {
 }
 
 // suspended notes a committed suspension.
-func (f *frame) suspended(s *vm.Snapshot, more []reply) {
+func (f *frame) suspended(s *vm.Snapshot, more []Reply) {
 	f.body.Snapshot, f.body.Sequence = s, int64(s.Sequence)
 	f.body.Replies, f.body.Held = more, len(more) > 0
 }

@@ -263,14 +263,6 @@ func (p *Processor) resume(ctx context.Context, host Host, c Claim) {
 		p.run(ctx, p.newFrame(host, c.Body))
 		return
 	}
-	caller := Caller{}
-	task := ""
-	if run, err := p.cfg.Store.Run(ctx, c.Call.TaskRun); err == nil {
-		task = run.TaskName
-		if run.Owner != nil {
-			caller.Owner = run.Owner.String()
-		}
-	}
 	ch := p.child(vm.Call{ID: c.Call.CallID, Call: c.Call.Call})
 	ch.ID = c.Call.ID
 	var e Ending
@@ -278,7 +270,7 @@ func (p *Processor) resume(ctx context.Context, host Host, c Claim) {
 		e = ch.ending()
 		e.Parent, e.Reply.Err = c.Call.Parent, ch.Refused
 	} else {
-		e = p.answer(ctx, c.Call.Parent, c.Call.TaskRun, task, caller, ch)
+		e = p.answer(ctx, c.Call.Parent, c.Call.TaskRun, c.Call.Task, c.Call.Caller, ch)
 	}
 	if ctx.Err() != nil {
 		return
@@ -290,8 +282,9 @@ func (p *Processor) resume(ctx context.Context, host Host, c Claim) {
 	p.complete(ctx, host, e)
 }
 
-// renew keeps the lease, and gives back what this host holds by mistake. A host that lost it (it was stopped, or cut off) drops
-// what it had and goes on as a new incarnation.
+// renew keeps the lease, and gives back what this host holds by mistake. A host
+// that has lost its lease (it was stopped, or cut off) drops what it had and
+// goes on as a new incarnation.
 func (p *Processor) renew(ctx, work context.Context) {
 	for {
 		select {

@@ -110,7 +110,9 @@ type gate struct {
 
 func (g *gate) Call(ctx context.Context, c service.Call, m service.Meta) (json.RawMessage, error) {
 	g.calls.Add(1)
-	g.keys.Store(m.IdempotencyKey, true)
+	var claims struct{ Sub string }
+	_ = json.Unmarshal(m.Claims, &claims)
+	g.keys.Store([4]string{m.IdempotencyKey, m.Task, m.Owner, claims.Sub}, true)
 	select {
 	case <-g.open:
 		return c.Args()[0], nil
@@ -133,7 +135,9 @@ func TestDrainAndTakeOver(t *testing.T) {
 		c.Drain = 10 * time.Millisecond
 	}
 	p, stop := d.host(with)
-	r, err := p.Start(t.Context(), stack.StartParams{Task: "outer"})
+	owner := uuid.NewString()
+	r, err := p.Start(t.Context(), stack.StartParams{Task: "outer",
+		Caller: stack.Caller{Owner: owner, Role: "authenticated", Claims: json.RawMessage(`{"sub":"` + owner + `"}`)}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,9 +150,15 @@ func TestDrainAndTakeOver(t *testing.T) {
 	p, _ = d.host(with)
 	wantResult(t, d.wait(p, r.ID), `[["x",1],"outer"]`)
 	seen := 0
-	g.keys.Range(func(any, any) bool { seen++; return true })
+	g.keys.Range(func(key, _ any) bool {
+		seen++
+		if k := key.([4]string); k[1] != "inner" || k[2] != owner || k[3] != owner {
+			t.Errorf("the call was made as %v, not for %s", k, owner)
+		}
+		return true
+	})
 	if g.calls.Load() != 2 || seen != 1 {
-		t.Errorf("%d calls under %d keys, want 2 under 1", g.calls.Load(), seen)
+		t.Errorf("%d calls under %d keys and callers, want 2 under 1", g.calls.Load(), seen)
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -72,6 +74,7 @@ func (p *Processor) slice(ctx context.Context, b *Body, settled []Ending) (*vm.O
 		if b.Code == "" {
 			task, err := p.cfg.Store.Task(ctx, b.Task)
 			if e := (*service.Error)(nil); errors.As(err, &e) {
+				e.Message += " Publish it; GET /functions/v1/tasks/list has the names there are."
 				return &vm.Outcome{Ended: true, Err: e}, nil
 			}
 			if err != nil {
@@ -214,21 +217,40 @@ func (p *Processor) finish(ctx context.Context, f *frame, slice Slice, out *vm.O
 	if reply.Err == nil {
 		reply = exactlyOne("result of task "+b.Task, reply)
 	}
-	if n := len(out.Open); n > 0 {
-		slice.Logs = append(slice.Logs, vm.Log{At: time.Now(), Level: "warn",
-			Message: fmt.Sprintf("The task ended while %d of its calls had no reply yet; they were cancelled. Await every call whose effect matters.", n)})
-	}
 	e := Ending{ID: b.ID, Parent: b.Parent, CallID: b.CallID, Reply: reply, TaskRun: b.TaskRun, Slice: slice,
 		CancelOpen: len(out.Open) > 0, from: f}
 	for _, c := range out.Calls {
 		e.Unsent = append(e.Unsent, p.child(c))
 	}
+	e.Logs = append(e.Logs, leftOpen(out)...)
 	p.forget(f)
 	if caller := p.frame(b.Parent); caller != nil && caller.host == f.host {
 		p.deliver(ctx, caller, e)
 		return
 	}
 	p.complete(ctx, f.host, e)
+}
+
+// leftOpen tells the author of a task which calls it did not wait for. Calls of
+// its last slice were never sent: an await is missing. Earlier ones were, and
+// are what a Promise.race leaves.
+func leftOpen(out *vm.Outcome) []vm.Log {
+	if len(out.Open) == 0 {
+		return nil
+	}
+	var forgotten []string
+	for _, c := range out.Calls {
+		if slices.Contains(out.Open, c.ID) && len(forgotten) < 5 {
+			forgotten = append(forgotten, display(c.Call))
+		}
+	}
+	if len(forgotten) == 0 {
+		return []vm.Log{{At: time.Now(), Level: "info", Message: fmt.Sprintf(
+			"The task ended while %d of its calls had no reply yet; they were cancelled.", len(out.Open))}}
+	}
+	return []vm.Log{{At: time.Now(), Level: "warn", Message: fmt.Sprintf(
+		"The task ended without waiting for %s (%d of its calls had no reply yet; they were cancelled). Put await before a call whose effect matters.",
+		strings.Join(forgotten, ", "), len(out.Open))}}
 }
 
 // deliver hands a reply to its caller's body, which runs on in this goroutine

@@ -55,7 +55,7 @@ type Suspension struct {
 // this process, the body's snapshot and its next calls, which are born held by
 // host (timers: sleeping). If calls of the body have ended meanwhile, their
 // replies are returned and the body stays held by host, which must resume it.
-func (s *Store) Suspend(ctx context.Context, host Host, sp Suspension) (more []reply, err error) {
+func (s *Store) Suspend(ctx context.Context, host Host, sp Suspension) (more []Reply, err error) {
 	err = s.tx(ctx, "suspend stack run", func(tx pgx.Tx) error {
 		var b batch
 		if err := s.queueSuspend(&b, host, sp); err != nil {
