@@ -66,10 +66,17 @@ func TestCheckOfDeepCode(t *testing.T) {
 
 func TestImportIsRefused(t *testing.T) {
 	t.Parallel()
-	for _, code := range []string{`import x from './y.js'; export default x`, `import 'qjs:os'; export default 1`, `export * from "std"`} {
+	for _, c := range []struct{ code, message string }{
+		{`import x from './y.js'; export default x`, `task.js:1: import of "./y.js": a task is one file: `},
+		{`import 'qjs:os'; export default 1`, `task.js:1: import of "qjs:os": `},
+		{`export * from "std"`, `task.js:1: import of "std": `},
+		{"// import 'lodash'\nexport const name = 'lodash'\nimport {\n  map,\n} from 'lodash'", `task.js:3: import of "lodash": `},
+		{"const a = 1;import*as b from'b';import'c'", `task.js:1: import of "b": `},
+		{"export default 1\n/* */ import 'c'", `task.js: import of "c": `},
+	} {
 		var e *service.Error
-		if err := shared.Check(t.Context(), "task", code); !errors.As(err, &e) || e.Code != service.CodeImportUnsupported {
-			t.Errorf("%s: %v", code, err)
+		if err := shared.Check(t.Context(), "task", c.code); !errors.As(err, &e) || e.Code != service.CodeImportUnsupported || !strings.HasPrefix(e.Message, c.message) {
+			t.Errorf("%s: %v", c.code, err)
 		}
 	}
 }
@@ -84,6 +91,6 @@ func TestNoWayOut(t *testing.T) {
 			wantResult(t, out, `"import of '`+name+`' is not supported"`)
 		}
 	}
-	out := start(t, `module.exports = () => ['std','os','bjson','gc','print','navigator','scriptArgs','setInterval','QJS_PROXY_VALUE','fetch','process','Deno','WebAssembly'].filter(k => k in globalThis)`, "")
+	out := start(t, `module.exports = () => ['std','os','bjson','gc','print','navigator','scriptArgs','setInterval','QJS_PROXY_VALUE','fetch','process','Deno','WebAssembly','Buffer','URL','TextEncoder','TextDecoder','structuredClone','AbortController','atob','btoa','XMLHttpRequest','WebSocket','Intl'].filter(k => k in globalThis)`, "")
 	wantResult(t, out, `[]`)
 }

@@ -63,7 +63,7 @@ func (c *codec) save(image *Image, memory []byte, open []uint32, frame uuid.UUID
 func (c *codec) open(s *Snapshot, image *Image, use func(delta) error) error {
 	packed, err := c.keys.Open(s.KeyID, s.sealed, s.associated())
 	if errors.Is(err, keys.ErrForged) {
-		return fmt.Errorf("%w: %w", ErrBadSnapshot, err)
+		return fmt.Errorf("%w: sealed with another key of that id, or damaged: %w", ErrBadSnapshot, err)
 	}
 	if err != nil {
 		return fmt.Errorf("open snapshot: %w", err)

@@ -16,7 +16,7 @@
 // host, performance, __callHostTool__, __currentTaskRunId and
 // __currentStackRunId. Its function is what module.exports is, or the default
 // or runTask of module.exports, exports or an ES module; it is called with
-// (input, tools). No files, no imports, no environment.
+// (input, tools). No files, no imports, no network, no environment.
 //
 // # Where things are
 //
@@ -24,7 +24,7 @@
 //	sandbox.go host.go wasi.go one VM: calls into the guest and out of it
 //	string.go trap.go          what comes out of it: strings, traps
 //	slice.go outcome.go call.go what a slice did
-//	load.go syntax.go          source to function, syntax errors, Check
+//	load.go syntax.go import.go source to function, what is refused, Check
 //	prelude.js                 the half that runs in the guest
 //	boot.go image.go           a booted engine as bytes
 //	delta.go codec.go snapshot.go a waiting VM as bytes

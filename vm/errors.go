@@ -5,9 +5,10 @@ import (
 	"fmt"
 )
 
-// ErrUnknownImage, ErrUnknownEngine and ErrBadSnapshot say why a Snapshot cannot be resumed here:
-// its image is not to be found, it was made by an engine that this host does not have, or its
-// bytes are damaged, forged or another frame's.
+// ErrUnknownImage, ErrUnknownEngine and ErrBadSnapshot say why a Snapshot
+// cannot be resumed here: its image is not to be found, it was made by an
+// engine that this host does not have, or its bytes are damaged, forged, sealed
+// with another key of that id, or another frame's.
 var (
 	ErrUnknownImage  = errors.New("vm: unknown image")
 	ErrUnknownEngine = errors.New("vm: snapshot of another engine")

@@ -92,8 +92,8 @@ func (e *Engine) load(ctx context.Context, s *sandbox, task, code string) (body 
 }
 
 // Check says whether code can be published as a task: nil, or *SyntaxError, or
-// *service.Error with code INVALID_TASK or IMPORT_UNSUPPORTED, or the host's
-// trouble. It runs nothing of the code.
+// *service.Error with code INVALID_TASK or IMPORT_UNSUPPORTED, or an error of
+// the host itself. It runs nothing of the code.
 func (e *Engine) Check(ctx context.Context, name, code string) error {
 	src, refused := newSource(name, code)
 	if refused != nil {
@@ -208,6 +208,9 @@ func (s *sandbox) loadModule(ctx context.Context, src source) (*SyntaxError, *se
 	thrown, err := s.describe(ctx)
 	if err != nil {
 		return nil, nil, err
+	}
+	if name, ok := refusedImport(thrown); ok {
+		return nil, staticImport(src, name), nil
 	}
 	if thrown.Name != "SyntaxError" {
 		return nil, thrown, nil

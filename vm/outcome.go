@@ -14,8 +14,9 @@ type Log struct {
 	Message string
 }
 
-// Outcome is how a slice ended. Exactly one of Ended and Snapshot tells: Ended with Err nil
-// means the task returned Result; otherwise the task waits for at least one open call.
+// Outcome is how a slice ended. Exactly one of Ended and Snapshot tells: Ended
+// with Err nil means the task returned Result; otherwise the task waits for at
+// least one open call.
 type Outcome struct {
 	Ended     bool
 	Result    json.RawMessage // exact JSON text of the return value; "null" for undefined

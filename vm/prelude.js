@@ -148,10 +148,41 @@ function plain(thrown) {
   out.code = read('code');
   if (message) out.message = message;
   else out.message = thrown instanceof E ? `${out.name} without a message` : `the task threw ${inspect(thrown, true)}`;
+  if (out.name === 'ReferenceError') out.message += instead(out.message);
   const lines = frames(read('stack'));
   if (lines !== '') out.stack = `${out.name}: ${out.message}\n${lines}`;
   return out;
 }
+
+// absent says what a task uses in place of the globals of other runtimes.
+const absent = { __proto__: null,
+  fetch: 'a task reaches the outside through services (tools.<service>...)',
+  process: 'a task has no environment; keep settings in tools.keystore',
+  setInterval: 'loop with await tools.sleep(ms)' };
+absent.Deno = absent.process;
+for (const name of ['Buffer', 'URL', 'TextEncoder', 'TextDecoder', 'structuredClone', 'AbortController', 'atob', 'btoa',
+  'XMLHttpRequest', 'WebSocket', 'WebAssembly', 'Intl']) {
+  absent[name] = 'tasks have the ECMAScript built-ins, console, tools, crypto.randomUUID and setTimeout';
+}
+// instead is what to add to the message of a ReferenceError.
+function instead(message) {
+  const name = slice(message, 0, max(0, indexOf(message, ' is not defined')));
+  return message === `${name} is not defined` && absent[name] !== undefined ? `: ${absent[name]}` : '';
+}
+
+// noJSON says what about a value made stringify throw e, or '' if its toJSON
+// did. advice leads to what to do about a BigInt.
+function noJSON(e, advice) {
+  switch (plain(e).message) {
+    case bigIntMessage: return `holds a BigInt${advice} String(n) or Number(n)`;
+    case cycleMessage: return 'contains itself (a circular reference)';
+  }
+  return '';
+}
+const messageOf = (value) => { try { return stringify(value); } catch (e) { return e.message; } };
+const cycle = {};
+cycle.cycle = cycle;
+const bigIntMessage = messageOf(1n), cycleMessage = messageOf(cycle);
 
 // --- The end of a task ------------------------------------------------------
 
@@ -163,8 +194,9 @@ function finish(value) {
   try {
     text = stringify(value);
   } catch (e) {
+    const why = noJSON(e, '; return');
     return end(FAIL, stringify({ __proto__: null, name: 'TypeError', code: 'INVALID_RESULT',
-      message: `the task's result cannot be written as JSON: ${plain(e).message}` }));
+      message: `the task's result cannot be written as JSON: ${why === '' ? plain(e).message : `it ${why}`}` }));
   }
   end(DONE, text === undefined ? 'null' : text);
 }
@@ -193,18 +225,19 @@ let forgotten = null; // a list of rejected calls that nobody had listened to
 
 const quote = (text) => stringify(text);
 
-// argument serialises at the call, so that what a task changes later is not sent.
-function argument(value, label) {
+// argument serialises at the call, so that what a task changes later is not
+// sent. It is number n of what label names.
+function argument(value, n, label) {
   try {
     const text = stringify(value);
     return text === undefined ? 'null' : text;
   } catch (e) {
-    throw new TE(`${label}: an argument cannot be written as JSON: ${plain(e).message}`);
+    throw new TE(`argument ${n} of ${label} ${noJSON(e, ': pass') || `cannot be written as JSON: ${plain(e).message}`}`);
   }
 }
 function argumentList(list, label) {
   let text = '[';
-  for (let i = 0, n = list.length; i < n; i++) text += (i > 0 ? ',' : '') + argument(list[i], label);
+  for (let i = 0, n = list.length; i < n; i++) text += (i > 0 ? ',' : '') + argument(list[i], i + 1, label);
   return text + ']';
 }
 const callStep = (property, args) => `{"type":"call","property":${quote(property)},"args":${args}}`;
@@ -302,7 +335,7 @@ const nodeTraps = {
   },
   apply(target, self, args) {
     const { link } = this;
-    const list = argumentList(args, labelOf(link) + '()');
+    const list = argumentList(args, labelOf(link));
     let next;
     if (link.args === null) { // the call of a property: the get and the call are one step
       next = makeLink(link.parent, link.property, list, link.options, true, callSite());
@@ -360,7 +393,7 @@ const rootTraps = {
 };
 function withOptions(options) {
   if (options === null || typeof options !== 'object') throw new TE('tools.with: expected an object of options');
-  return makeRoot(argument(options, 'tools.with()'));
+  return makeRoot(argument(options, 1, 'tools.with'));
 }
 const tools = makeRoot(undefined);
 
@@ -546,12 +579,36 @@ function showError(e, depth, state) {
   return text;
 }
 
-const consoleLevels = { __proto__: null, log: 'info', info: 'info', warn: 'warn', error: 'error', debug: 'debug', trace: 'debug' };
+const consoleLevels = { __proto__: null, log: 'info', info: 'info', warn: 'warn', error: 'error', debug: 'debug' };
 const console = {};
 for (const name of Object.keys(consoleLevels)) {
   const level = consoleLevels[name];
-  console[name] = { [name](...args) { if (!muted) log(level, format(args, 0)); } }[name];
+  console[name] = { [name](...args) { if (!muted) write(level, format(args, 0)); } }[name];
 }
+const margin = '  '.repeat(20), counts = new M(), timers = new M();
+let groups = 0;
+const write = (level, text) => log(level, slice(margin, 0, 2 * groups) + text);
+const labelText = (label) => label === undefined ? 'default' : inspect(label, false);
+const elapsed = (key) => `${key}: ${mapGet(timers, key) === undefined ? 'not started' : `${now() - mapGet(timers, key)}ms`}`;
+Object.assign(console, {
+  dir(value) { write('info', inspect(value, false)); },
+  table(rows) { write('info', inspect(rows, false)); },
+  trace(...args) { write('debug', `Trace${args.length > 0 ? ': ' : ''}${format(args, 0)}\n${slice(frames(callSite()), 0, -1)}`); },
+  assert(ok, ...args) { if (!ok) write('error', `Assertion failed${args.length > 0 ? ': ' : ''}${format(args, 0)}`); },
+  group(...args) { if (args.length > 0) write('info', format(args, 0)); groups++; },
+  groupEnd() { groups = max(0, groups - 1); },
+  count(label) {
+    const key = labelText(label), n = (mapGet(counts, key) || 0) + 1;
+    mapSet(counts, key, n);
+    write('info', `${key}: ${n}`);
+  },
+  countReset(label) { mapDelete(counts, labelText(label)); },
+  time(label) { mapSet(timers, labelText(label), now()); },
+  timeLog(label, ...args) { write('info', `${elapsed(labelText(label))}${args.length > 0 ? ' ' : ''}${format(args, 0)}`); },
+  timeEnd(label) { write('info', elapsed(labelText(label))); mapDelete(timers, labelText(label)); },
+});
+console.dirxml = console.dir;
+console.groupCollapsed = console.group;
 const logLevels = { __proto__: null, debug: 'debug', log: 'info', info: 'info', warn: 'warn', warning: 'warn', error: 'error' };
 function toolsLog(...args) {
   if (muted) return;
@@ -561,9 +618,9 @@ function toolsLog(...args) {
 
 // --- Loading and starting a task ------------------------------------------------
 
-const noImports = 'a task is one file; call other tasks with tools.tasks.execute';
+const noImports = 'a task is one file: bundle what it needs into it (esbuild --bundle --format=esm), or call other tasks with tools.tasks.execute';
 function require(name) {
-  const e = new E(`require(${quote(S(name))}) is not supported: ${noImports}`);
+  const e = new E(`require of ${quote(S(name))}: ${noImports}`);
   e.code = 'IMPORT_UNSUPPORTED';
   throw e;
 }
@@ -603,16 +660,38 @@ function start(body, file, head, input, taskRun, stackRun) {
   }
   then(loaded, (namespace) => {
     let entry;
-    try { entry = entryOf(module, exported, body === undefined ? namespace : undefined); } catch (e) { return fail(e); }
-    if (entry === undefined) return refuse(`the task exports no function: ${exportsText(module.exports)}; write module.exports = async function (input, { tools }) { … }`);
+    if (body !== undefined) namespace = undefined;
+    try { entry = entryOf(module, exported, namespace); } catch (e) { return fail(e); }
+    if (entry === undefined) return refuse(noEntry(module.exports, namespace));
     let result;
     try { result = entry(input === null ? {} : input, tools); } catch (e) { return fail(e); }
     then(resolved(result), finish, fail);
   }, fail);
 }
-function exportsText(exported) {
-  if (exported !== null && typeof exported === 'object' && ownKeys(exported).length === 0) return 'module.exports is empty';
-  return `module.exports is ${slice(inspect(exported, true), 0, 200)}`;
+
+// noEntry says what a task exports in place of its function, and what to write.
+function noEntry(exported, namespace) {
+  const modern = namespace === undefined ? '' : exportsText(namespace, 'export ', 'the module exports');
+  const text = modern || (kindOf(exported) !== 'an object' ? `module.exports is ${kindOf(exported)}, not a function` :
+    exportsText(exported, 'module.exports.', 'module.exports has'));
+  const start = namespace === undefined ? 'module.exports = async function' : 'export default async function';
+  return `${text || 'the task exports no function'}: write ${start} (input, { tools }) { ... }`;
+}
+function exportsText(object, path, lists) {
+  const keys = tries(ownKeys, object) || [];
+  let names = '', n = 0;
+  for (let i = 0; i < keys.length; i++) {
+    const key = keys[i];
+    if (key === 'default' || key === 'runTask') return `${path}${key} is ${kindOf(tries((o) => o[key], object))}, not a function`;
+    if (typeof key === 'symbol' || key === '__esModule') continue;
+    if (++n <= 5) names += (n > 1 ? ', ' : '') + slice(keyText(key), 0, 80);
+  }
+  if (n > 5) names += ` and ${n - 5} more`;
+  return n === 0 ? '' : `${lists} ${names}, but neither default nor runTask`;
+}
+function kindOf(value) {
+  if (value === null || typeof value !== 'object') return slice(inspect(value, true), 0, 200);
+  return tries(isArray, value) ? 'an array' : 'an object';
 }
 
 // wrapped reports whether body is the whole of the text it was made from, that

@@ -204,15 +204,20 @@ func TestRefusedSnapshots(t *testing.T) {
 		}
 	}
 	snap, _ := vm.DecodeSnapshot(good)
-	strange := newEngine(t, func(o *vm.Options) { o.Keys = otherRing(t) })
+	strange := newEngine(t, func(o *vm.Options) { o.Keys = newRing(t, "other") })
 	if _, err := strange.Resume(ctx, frame, snap, reply); !errors.Is(err, keys.ErrUnknownKey) {
 		t.Errorf("another ring: %v", err)
 	}
+	renewed := newEngine(t, func(o *vm.Options) { o.Keys = newRing(t, "test") })
+	_, err := renewed.Resume(ctx, frame, snap, reply)
+	if !errors.Is(err, vm.ErrBadSnapshot) || !errors.Is(err, keys.ErrForged) || !strings.Contains(err.Error(), "another key of that id") {
+		t.Errorf("another key of the same id: %v", err)
+	}
 }
 
-func otherRing(t *testing.T) *keys.Ring {
+func newRing(t *testing.T, id string) *keys.Ring {
 	t.Helper()
-	entry, err := keys.NewKey("other")
+	entry, err := keys.NewKey(id)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 // Start runs a task's body until it ends or waits for a call. The error is the
-// host's trouble alone, such as ctx being done before a slot was free; what the
+// host's own alone, such as ctx being done before a slot was free; what the
 // task did wrong, its source included, is in Outcome.Err.
 func (e *Engine) Start(ctx context.Context, p StartParams) (*Outcome, error) {
 	leave, err := e.enter(ctx)
@@ -31,9 +31,11 @@ func (e *Engine) Start(ctx context.Context, p StartParams) (*Outcome, error) {
 
 // Resume brings a waiting task back, settles its calls, and runs it until it
 // ends or waits again. Each reply is its own turn, in the order given: the task
-// cannot tell whether they came together; replies to calls that are not open
-// are late and are left out. frame must be the one that the
-// snapshot was taken of.
+// cannot tell whether they came together. Replies to calls that are not open
+// come late and are left out. frame must be the one that the snapshot was taken
+// of. The error is the host's alone, as that of Start is, and wraps
+// ErrUnknownImage, ErrUnknownEngine, ErrBadSnapshot or keys.ErrUnknownKey where
+// the snapshot cannot be resumed here.
 func (e *Engine) Resume(ctx context.Context, frame uuid.UUID, snap *Snapshot, replies []Reply) (*Outcome, error) {
 	out, err := e.resume(ctx, frame, snap, replies)
 	if err != nil {

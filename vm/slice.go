@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -85,7 +84,7 @@ func (s *slice) done(text []byte) {
 	}
 }
 
-func (s *slice) fail(text []byte) { s.end(decodeError(text)) }
+func (s *slice) fail(text []byte) { s.uncaught(decodeError(text)) }
 
 // end ends the task with an error; the first end counts.
 func (s *slice) end(e *service.Error) {
@@ -94,8 +93,13 @@ func (s *slice) end(e *service.Error) {
 	}
 }
 
-// uncaught is an exception that no code of the task could catch.
-func (s *slice) uncaught(e *service.Error) { s.end(e) }
+// uncaught ends the task with an exception that no code of it caught.
+func (s *slice) uncaught(e *service.Error) {
+	if name, ok := refusedImport(e); ok {
+		e = importError("", name)
+	}
+	s.end(e)
+}
 
 // decodeError reads what the prelude's describe wrote.
 func decodeError(text []byte) *service.Error {
@@ -103,27 +107,5 @@ func decodeError(text []byte) *service.Error {
 	if err := json.Unmarshal(text, e); err != nil {
 		return &service.Error{Name: "InternalError", Code: service.CodeEngine, Message: "the task failed in a way that cannot be described"}
 	}
-	if name, ok := refusedImport(e); ok {
-		return importError(name)
-	}
 	return e
-}
-
-// importFailure is the engine's error where a module is not to be had, as the
-// image has it, see patchTexts.
-const importFailure = "import of '%s' is not supported"
-
-// refusedImport returns the name that a task tried to import, if e says so.
-func refusedImport(e *service.Error) (string, bool) {
-	before, after, _ := strings.Cut(importFailure, "%s")
-	rest, ok := strings.CutPrefix(e.Message, before)
-	if !ok || e.Name != "ReferenceError" {
-		return "", false
-	}
-	return strings.CutSuffix(rest, after)
-}
-
-func importError(name string) *service.Error {
-	return service.Errorf(service.CodeImportUnsupported,
-		"import of %q is not supported: a task is one file; call other tasks with tools.tasks.execute", name)
 }

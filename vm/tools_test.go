@@ -3,6 +3,7 @@ package vm_test
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -142,6 +143,12 @@ func TestConsole(t *testing.T) {
 		{`console.log({ get x() { throw 1 }, f() {}, [Symbol('s')]: class A {} })`, "info", `{ x: [Getter], f: [Function: f], [Symbol(s)]: [class A] }`},
 		{`console.log(new Proxy({}, { ownKeys() { throw 1 }, getPrototypeOf() { throw 2 } }))`, "info", `[value that cannot be shown]`},
 		{`console.log(new Date(0), /x/g, new Uint8Array(2), [1, , 3], Object.create(null), new (class P { q = 1 })())`, "info", `1970-01-01T00:00:00.000Z /x/g Uint8Array(2) [0, 0] [1, <empty>, 3] [Object: null prototype] {} P { q: 1 }`},
+		{`console.dir({ a: 1 }, { depth: 1 })`, "info", `{ a: 1 }`},
+		{`console.table([{ a: 1 }])`, "info", `[{ a: 1 }]`},
+		{`console.assert(true, 'x'); console.assert(false, '%d left', 3)`, "error", `Assertion failed: 3 left`},
+		{`console.assert()`, "error", `Assertion failed`},
+		{`function f() { console.trace('a', 1) } f()`, "debug", "Trace: a 1\n    at f (task.js:1:24)\n    at task (task.js:1:40)"},
+		{`console.log(new ReferenceError('atob is not defined').message, typeof fetch)`, "info", `atob is not defined undefined`},
 		{`console.log('a\u0000b')`, "info", "a\x00b"},
 		{`console.log()`, "info", ""},
 		{`tools.log('warn', 'careful', { n: 1 })`, "warn", `careful { n: 1 }`},
@@ -169,3 +176,27 @@ func TestConsole(t *testing.T) {
 		t.Errorf("error logged as %q", got)
 	}
 }
+
+// TestConsoleState: groups, counts and timers hold across a wait.
+func TestConsoleState(t *testing.T) {
+	t.Parallel()
+	out := start(t, `module.exports = async () => {
+  console.group('outer'); console.count(); console.time('t'); console.groupCollapsed();
+  await tools.a.b();
+  console.count(); console.groupEnd(); console.groupEnd(); console.groupEnd();
+  console.countReset(); console.count(); console.timeLog('t', 'so far'); console.timeEnd('t'); console.timeEnd('t');
+}`, "")
+	logs := out.Logs
+	out = resume(t, out, value(1, "0"))
+	wantResult(t, out, "null")
+	var got []string
+	for _, l := range append(logs, out.Logs...) {
+		got = append(got, measured.ReplaceAllString(l.Message, "#ms"))
+	}
+	want := []string{"outer", "  default: 1", "    default: 2", "default: 1", "t: #ms so far", "t: #ms", "t: not started"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+}
+
+var measured = regexp.MustCompile(`\d+ms`)
