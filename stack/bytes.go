@@ -22,11 +22,11 @@ const (
 func (s *Store) putBytes(b *batch, id uuid.UUID, kind string, v any) error {
 	plain, err := encode(v)
 	if err != nil {
-		return fmt.Errorf("encode %s: %w", kind, err)
+		return fmt.Errorf("%w: encode %s: %w", errUnstorable, kind, err)
 	}
 	keyID, sealed, err := s.ring.Seal(plain, bytesAD(id, kind))
 	if err != nil {
-		return fmt.Errorf("seal %s: %w", kind, err)
+		return fmt.Errorf("%w: seal %s: %w", errUnstorable, kind, err)
 	}
 	b.Queue(`insert into amber.replies (stack_run_id, kind, key_id, data) values (@id, @kind, @key, @data)
 		on conflict (stack_run_id, kind) do update set key_id = excluded.key_id, data = excluded.data, created_at = now()`,

@@ -89,6 +89,9 @@ func exactlyOne(what string, r service.Reply) service.Reply {
 	if r.Err != nil || r.Value == nil {
 		return r
 	}
+	if tooDeep(r.Value) {
+		return service.Reply{Err: service.Errorf(service.CodeInvalidResult, "The %s cannot be stored: it nests deeper than %d levels.", what, maxDepth)}
+	}
 	if !json.Valid(r.Value) {
 		return service.Reply{Err: service.Errorf(service.CodeInvalidResult, "The %s is not valid JSON.", what)}
 	}

@@ -75,7 +75,7 @@ func (s *Store) end(b *batch, host Host, e Ending, delivered bool) error {
 	}
 	b.fenced(`
 		update public.stack_runs set status = @status, result = @result, error = @error, delivered = @delivered,
-			claimed_by = null, waiting_on_stack_run_id = null, ended_at = now(), updated_at = now()
+			claimed_by = null, waiting_on_stack_run_id = null, stuck_reason = null, ended_at = now(), updated_at = now()
 		where id = @id and (
 			(status = 'processing' and claimed_by = @host)
 			or (status = 'sleeping' and due_at <= now())
@@ -101,7 +101,7 @@ func (s *Store) end(b *batch, host Host, e Ending, delivered bool) error {
 	}
 	b.Queue(`
 		update public.task_runs set status = @status, result = @result, error = @error,
-			waiting_on_stack_run_id = null, ended_at = now(), updated_at = now(),
+			waiting_on_stack_run_id = null, stuck_reason = null, ended_at = now(), updated_at = now(),
 			logs = (select jsonb_agg(jsonb_build_object('at', at, 'level', level, 'message', message) order by id)
 				from (select * from amber.logs where task_run_id = @run order by id limit @logs) l)
 		where id = @run and status not in ('completed', 'failed', 'cancelled')`,

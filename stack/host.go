@@ -109,8 +109,9 @@ func (s *Store) Reap(ctx context.Context) (freed int, err error) {
 		tag, err := tx.Exec(ctx, `
 			with lost as (
 				select id from public.stack_runs s
-				where s.status = 'processing' and s.claimed_by is not null
-					and not exists (select from amber.hosts h where h.id = s.claimed_by)
+				where s.status = 'processing' and case when s.claimed_by is null
+					then s.updated_at < now() - interval '1 minute' -- somebody else's spelling of "pending"
+					else not exists (select from amber.hosts h where h.id = s.claimed_by) end
 				for update skip locked
 			)
 			update public.stack_runs s set claimed_by = null, updated_at = now(),
@@ -137,7 +138,8 @@ func (s *Store) Reap(ctx context.Context) (freed int, err error) {
 }
 
 // Park takes a row that cannot go on here out of circulation and says why in
-// stuck_reason, on the row and on its run. Clearing stuck_reason lets it go on.
+// stuck_reason, on the row and on its run. Clearing stuck_reason lets it go on,
+// and so does the next host that starts (see [Store.Unpark]).
 func (s *Store) Park(ctx context.Context, host Host, id uuid.UUID, reason string) error {
 	return s.tx(ctx, "park stack run", func(tx pgx.Tx) error {
 		var b batch
@@ -148,7 +150,8 @@ func (s *Store) Park(ctx context.Context, host Host, id uuid.UUID, reason string
 			pgx.StrictNamedArgs{"reason": text(reason), "id": id, "host": host.ID})
 		b.Queue(`
 			update public.task_runs set stuck_reason = @reason, updated_at = now()
-			where id = (select child_task_run_id from public.stack_runs where id = @id)`,
+			where id = (select child_task_run_id from public.stack_runs where id = @id)
+				and status not in ('completed', 'failed', 'cancelled')`,
 			pgx.StrictNamedArgs{"reason": text(reason), "id": id})
 		return b.send(ctx, tx)
 	})
@@ -163,6 +166,22 @@ func (s *Store) Image(ctx context.Context, digest []byte) ([]byte, error) {
 		return nil, fmt.Errorf("load image %x: %w", digest, err)
 	}
 	return data, nil
+}
+
+// Unpark lets every parked row try again: a host that starts may have the key,
+// the image or the engine that the one before it lacked.
+func (s *Store) Unpark(ctx context.Context) error {
+	return s.tx(ctx, "unpark stack runs", func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `
+			with parked as (
+				update public.stack_runs set stuck_reason = null, updated_at = now()
+				where status in ('pending', 'pending_resume', 'pending_execution') and stuck_reason is not null
+				returning child_task_run_id
+			)
+			update public.task_runs t set stuck_reason = null, updated_at = now()
+			from parked p where t.id = p.child_task_run_id`)
+		return err
+	})
 }
 
 // HasImage reports whether the image with that digest is stored.

@@ -22,6 +22,27 @@ func checkJSONB(raw json.RawMessage) error {
 	return nil
 }
 
+// tooDeep reports whether a text that may be JSON nests deeper than maxDepth.
+// It comes before json.Valid, which gives up at a depth of its own.
+func tooDeep(raw json.RawMessage) bool {
+	depth, quoted := 0, false
+	for i := 0; i < len(raw); i++ {
+		switch b := raw[i]; {
+		case quoted && b == '\\':
+			i++
+		case b == '"':
+			quoted = !quoted
+		case !quoted && (b == '[' || b == '{'):
+			if depth++; depth > maxDepth {
+				return true
+			}
+		case !quoted && (b == ']' || b == '}'):
+			depth--
+		}
+	}
+	return false
+}
+
 // jsonbChecker walks a valid JSON text once, without building it.
 type jsonbChecker struct {
 	raw  []byte

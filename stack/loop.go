@@ -100,7 +100,13 @@ func orDefault[T comparable](v, def T) T {
 // ends. Then slices run to their next await, calls in flight get the drain
 // time, and everything still held is given back. Run may be called once.
 func (p *Processor) Run(ctx context.Context) error {
-	err := p.saveImage(ctx)
+	err := p.cfg.Store.CheckKeys(ctx)
+	if err == nil {
+		err = p.saveImage(ctx)
+	}
+	if err == nil {
+		err = p.cfg.Store.Unpark(ctx)
+	}
 	if err == nil {
 		err = p.register(ctx, p.cfg.Exclusive)
 	}
@@ -266,10 +272,14 @@ func (p *Processor) resume(ctx context.Context, host Host, c Claim) {
 	ch := p.child(vm.Call{ID: c.Call.CallID, Call: c.Call.Call})
 	ch.ID = c.Call.ID
 	var e Ending
-	if ch.Refused != nil {
+	switch {
+	case ch.Refused != nil:
 		e = ch.ending()
 		e.Parent, e.Reply.Err = c.Call.Parent, ch.Refused
-	} else {
+	case ch.Timer: // somebody made a sleeping row pending: it has slept enough
+		args, _ := ch.args() // cannot fail: they were read from JSON
+		e = Timer{ID: ch.ID, Parent: c.Call.Parent, CallID: ch.CallID, Service: ch.Call.Service, Args: args}.ending()
+	default:
 		e = p.answer(ctx, c.Call.Parent, c.Call.TaskRun, c.Call.Task, c.Call.Caller, ch)
 	}
 	if ctx.Err() != nil {

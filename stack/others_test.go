@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/amberhost/amber/service"
 	"github.com/amberhost/amber/stack"
+	"github.com/amberhost/amber/supabase/keys"
 )
 
 // TestRowsOfOthers: what a client inserts or resets with SQL is picked up.
@@ -62,6 +64,84 @@ func TestRowsOfOthers(t *testing.T) {
 			return d.count(`select count(*) from stack_runs where id = $1 and status = 'completed' and result = '1'`, id) == 1
 		})
 	})
+}
+
+// TestHandEdits: statuses that somebody sets by hand do not strand a run.
+func TestHandEdits(t *testing.T) {
+	t.Parallel()
+	d := newDB(t, map[string]string{"sleeper": `module.exports = async (i, { tools }) => await tools.sleep(3600000)`})
+	p, _ := d.host(nil)
+	start := func() stack.Run {
+		r, err := p.Start(t.Context(), stack.StartParams{Task: "sleeper"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.eventually("the timer sleeps", func() bool {
+			return d.count(`select count(*) from stack_runs where status = 'sleeping' and parent_task_run_id = $1`, r.ID) == 1
+		})
+		return r
+	}
+	woken := start()
+	d.exec(`update stack_runs set status = 'pending' where status = 'sleeping' and parent_task_run_id = $1`, woken.ID)
+	wantResult(t, d.wait(p, woken.ID), `{"slept":true,"duration":3600000}`)
+
+	held := start()
+	d.exec(`update stack_runs set status = 'processing', updated_at = now() - interval '2 minutes' where child_task_run_id = $1`, held.ID)
+	d.eventually("a body that nobody holds is taken up", func() bool {
+		return d.count(`select count(*) from stack_runs where child_task_run_id = $1 and status = 'suspended_waiting_child'`, held.ID) == 1
+	})
+
+	d.exec(`update stack_runs set status = 'pending' where child_task_run_id = $1`, woken.ID)
+	d.eventually("a body of an ended run is parked", func() bool {
+		return d.count(`select count(*) from stack_runs where child_task_run_id = $1 and stuck_reason like '%has ended%'`, woken.ID) == 1
+	})
+	if n := d.count(`select count(*) from task_runs where id = $1 and stuck_reason is not null`, woken.ID); n != 0 {
+		t.Error("a completed run is shown as stuck")
+	}
+}
+
+// TestAnotherKey: a host that lacks a key of this database, or has another one
+// under its id, says so and touches nothing; one that has both goes on.
+func TestAnotherKey(t *testing.T) {
+	t.Parallel()
+	d := newDB(t, map[string]string{"sleeper": `module.exports = async (i, { tools }) => [await tools.sleep(100), 'woke']`})
+	p, stop := d.host(nil)
+	r, err := p.Start(t.Context(), stack.StartParams{Task: "sleeper"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.eventually("it sleeps", func() bool { return d.count(`select count(*) from stack_runs where status = 'sleeping'`) == 1 })
+	stop()
+	e, err := engine()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const other = "other:ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA="
+	for entry, want := range map[string]string{
+		other: `sealed with key "test", which this host does not have`,
+		"test:" + strings.TrimPrefix(other, "other:"): `key "test" is not the key of that id`,
+	} {
+		ring, err := keys.ParseRing(entry)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := stack.NewProcessor(stack.Config{Store: stack.NewStore(d.pool, ring), Engine: e, HostName: "test"})
+		if err := p.Run(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+	both, err := keys.ParseRing(other + "," + testKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, _ = d.host(func(c *stack.Config) { c.Store = stack.NewStore(d.pool, both) })
+	wantResult(t, d.wait(p, r.ID), `[{"slept":true,"duration":100},"woke"]`)
+	if n := d.count(`select count(*) from task_runs where stuck_reason is not null`); n != 0 {
+		t.Error("the run is shown as stuck")
+	}
+	if n := d.count(`select count(distinct key_id) from amber.replies`); n != 2 {
+		t.Errorf("rows are sealed with %d keys, want both", n)
+	}
 }
 
 func TestQueuedRunWithoutABodyIsAdopted(t *testing.T) {
@@ -418,6 +498,15 @@ func TestDeletedUnderARun(t *testing.T) {
 	d.exec(`delete from stack_runs where parent_task_run_id = $1 and call_id is not null`, call.ID)
 	if n := d.count(`select count(*) from task_runs where id = $1 and stuck_reason like '%was deleted%'`, call.ID); n != 1 {
 		t.Errorf("the run does not say why it is stuck\n%s", d.dump())
+	}
+
+	body := start()
+	d.exec(`delete from stack_runs where child_task_run_id = $1`, body.ID)
+	if r := d.wait(p, body.ID); r.Status != stack.StatusFailed || !strings.Contains(string(r.Error), "RUN_DELETED") {
+		t.Errorf("a run without its body is %s: %s", r.Status, r.Error)
+	}
+	if n := d.count(`select count(*) from task_runs where parent_run_id = $1 and status <> 'failed'`, body.ID); n != 0 {
+		t.Errorf("%d nested runs of a deleted body have not failed\n%s", n, d.dump())
 	}
 
 	whole := start()

@@ -362,10 +362,15 @@ func (p *Processor) park(ctx context.Context, host Host, id uuid.UUID, reason er
 
 // abandon gives rows back after a commit whose outcome is unknown, retrying
 // until the database answers or the host leaves (then Release, or in the end
-// Reap, does it).
+// Reap, does it). It waits first: what fails at once must not spin.
 func (p *Processor) abandon(ctx context.Context, host Host, reason error, ids ...uuid.UUID) {
 	p.cfg.Log.Warn("giving work back after an error", "stack_run", ids[0], "err", reason)
-	for wait := 50 * time.Millisecond; ctx.Err() == nil; wait = min(2*wait, 2*time.Second) {
+	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return
+		}
 		var err error
 		for _, id := range ids {
 			if id != uuid.Nil {
@@ -373,12 +378,7 @@ func (p *Processor) abandon(ctx context.Context, host Host, reason error, ids ..
 			}
 		}
 		if err == nil {
-			p.nudge()
-			return
-		}
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
+			return // the rows' triggers wake whoever takes them
 		}
 	}
 }

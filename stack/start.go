@@ -25,6 +25,9 @@ func (s *Store) Start(ctx context.Context, host Host, p StartParams, hold bool) 
 	if p.Input == nil {
 		p.Input = json.RawMessage("null")
 	}
+	if tooDeep(p.Input) {
+		return Body{}, service.Errorf(service.CodeInvalidInput, "The input cannot be stored: it nests deeper than %d levels.", maxDepth)
+	}
 	if !json.Valid(p.Input) {
 		return Body{}, service.Errorf(service.CodeInvalidInput, "The input is not valid JSON.")
 	}

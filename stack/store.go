@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -51,19 +54,37 @@ func (s *Store) tx(ctx context.Context, act string, f func(tx pgx.Tx) error) err
 	return err
 }
 
-// refused reports whether Postgres understood a statement and refused what is
-// in it (data that a column cannot hold, a missing table): trying again would
-// not help, as it would after a lost connection, a conflict or a shortage.
+// errUnstorable marks what this package itself could not put into a statement.
+var errUnstorable = errors.New("not storable")
+
+// refused reports whether what is in a statement cannot be stored: Postgres
+// understood it and refused it (data that a column cannot hold, a missing
+// table), or it could not be encoded. Trying again would not help, as it would
+// after a lost connection, a conflict or a shortage.
 func refused(err error) bool {
 	var pg *pgconn.PgError
-	if !errors.As(err, &pg) {
-		return false
+	if errors.As(err, &pg) {
+		return !passing(pg.Code)
 	}
-	switch pg.Code[:2] {
-	case "08", "25", "40", "53", "55", "57", "58": // connection, read-only, rollback, resources, state, operator, system
-		return false
+	return errors.Is(err, errUnstorable)
+}
+
+// passing reports whether a SQLSTATE is of a class that passes: connection,
+// read-only, rollback, resources, state, operator, system.
+func passing(code string) bool {
+	return slices.Contains([]string{"08", "25", "40", "53", "55", "57", "58"}, code[:2])
+}
+
+// Unavailable reports whether err says that the database could not be reached
+// or could not serve now: the caller may try again later.
+func Unavailable(err error) bool {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		return passing(pg.Code)
 	}
-	return true
+	var connect *pgconn.ConnectError
+	var network net.Error
+	return errors.As(err, &connect) || errors.As(err, &network) || pgconn.SafeToRetry(err) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 // batch collects the statements of one transaction so that they travel together.

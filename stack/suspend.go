@@ -98,7 +98,7 @@ func (s *Store) queueSuspend(b *batch, host Host, sp Suspension) error {
 	b.fenced(`
 		update public.stack_runs set status = 'suspended_waiting_child', claimed_by = null, sequence = @next,
 			waiting_on_stack_run_id = coalesce(@waiting_on, waiting_on_stack_run_id), engine = @engine,
-			vm_state = @state, updated_at = now()
+			vm_state = @state, stuck_reason = null, updated_at = now()
 		where id = @id and sequence = @sequence and (
 			(status = 'processing' and claimed_by = @host)
 			or (status = 'suspended_waiting_child' and sequence = @fence))`,
@@ -130,7 +130,7 @@ func (s *Store) queueSuspend(b *batch, host Host, sp Suspension) error {
 	}
 	b.Queue(`
 		update public.task_runs set status = 'suspended', waiting_on_stack_run_id = coalesce(@waiting_on, waiting_on_stack_run_id),
-			suspended_at = coalesce(suspended_at, now()), resumed_at = case when suspended_at is null then null else now() end,
+			stuck_reason = null, suspended_at = coalesce(suspended_at, now()), resumed_at = case when suspended_at is null then null else now() end,
 			updated_at = now()
 		where id = @run and status not in ('completed', 'failed', 'cancelled')`,
 		pgx.StrictNamedArgs{"waiting_on": waitingOn, "run": sp.TaskRun})

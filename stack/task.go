@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -49,12 +50,20 @@ func (s *Store) Task(ctx context.Context, name string) (Task, error) {
 	}
 	task, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[Task])
 	if errors.Is(err, pgx.ErrNoRows) {
-		return Task{}, service.Errorf(service.CodeTaskNotFound, "Task '%s' not found.", name)
+		return Task{}, service.Errorf(service.CodeTaskNotFound, "Task '%s' not found.", clip(name))
 	}
 	if err != nil {
 		return Task{}, fmt.Errorf("load task: %w", err)
 	}
 	return task, nil
+}
+
+// clip shortens what somebody sent for a message.
+func clip(s string) string {
+	if len(s) <= 200 {
+		return s
+	}
+	return strings.ToValidUTF8(s[:200], "") + "…"
 }
 
 // Publish stores a task's name, code and description, and says what that

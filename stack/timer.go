@@ -54,14 +54,20 @@ func (s *Store) Timers(ctx context.Context, within time.Duration, limit int) ([]
 func (t Timer) ending() Ending {
 	e := Ending{ID: t.ID, Parent: t.Parent, CallID: t.CallID}
 	if t.Service == serviceSleep {
-		var args []json.Number
-		duration := json.Number("0")
-		if json.Unmarshal(t.Args, &args) == nil && len(args) > 0 {
-			duration = args[0]
-		}
-		e.Reply.Value = json.RawMessage(`{"slept":true,"duration":` + duration.String() + `}`)
+		e.Reply.Value = json.RawMessage(`{"slept":true,"duration":` + string(milliseconds(t.Args)) + `}`)
 	}
 	return e
+}
+
+// milliseconds is the duration as the task wrote it, from the args column; 0 if
+// somebody put something else there.
+func milliseconds(column json.RawMessage) json.RawMessage {
+	var args []json.RawMessage
+	var number float64
+	if json.Unmarshal(column, &args) != nil || len(args) == 0 || string(args[0]) == "null" || json.Unmarshal(args[0], &number) != nil {
+		return json.RawMessage("0")
+	}
+	return args[0]
 }
 
 // The services that are timers: tools.sleep(ms) and setTimeout.
@@ -73,14 +79,17 @@ const (
 // maxSleep bounds a timer: ten years.
 const maxSleep = 10 * 365 * 24 * time.Hour
 
-// timerDuration reads the milliseconds of a timer call.
+// timerDuration reads the milliseconds of a timer call. NaN and undefined
+// arrive as null: they are mistakes, and not zero.
 func timerDuration(call service.Call) (time.Duration, *service.Error) {
 	var ms float64
-	if args := call.Args(); len(args) > 0 {
-		if err := json.Unmarshal(args[0], &ms); err != nil {
-			return 0, service.Errorf(service.CodeInvalidArgument,
-				"%s takes a number of milliseconds, not %.40s.", call.Service, args[0])
+	args := call.Args()
+	if len(args) == 0 || string(args[0]) == "null" || json.Unmarshal(args[0], &ms) != nil {
+		got := "nothing"
+		if len(args) > 0 {
+			got = fmt.Sprintf("%.40s", args[0])
 		}
+		return 0, service.Errorf(service.CodeInvalidArgument, "%s takes a number of milliseconds, not %s.", call.Service, got)
 	}
 	if ms > float64(maxSleep/time.Millisecond) {
 		return 0, service.Errorf(service.CodeInvalidArgument, "%s takes at most ten years (%d ms).", call.Service, maxSleep/time.Millisecond)

@@ -149,6 +149,14 @@ create table amber.snapshots (
 ) with (fillfactor = 70);
 alter table amber.snapshots alter column data set storage external;
 
+-- The keys that rows here are sealed with, each with a sealed sample: a host
+-- that lacks one, or has another under its id, refuses to start.
+create table amber.keys (
+  id         text primary key,
+  sample     bytea not null,
+  created_at timestamptz not null default now()
+);
+
 -- Exact bytes of what a call was asked ('request') and answered ('reply'), and
 -- of a run's input ('request' of its root body), encrypted.
 create table amber.replies (
@@ -270,6 +278,9 @@ create trigger amber_delete after delete on public.task_runs referencing old tab
 
 create function amber.delete_stack_run_parts() returns trigger language plpgsql security definer set search_path = '' as $$
 begin
+  if not exists (select from gone) then
+    return null;
+  end if;
   delete from amber.snapshots s using gone g where s.stack_run_id = g.id;
   delete from amber.replies r using gone g where r.stack_run_id = g.id;
   -- A body that waits for a call without a row would wait for ever: say so.
@@ -282,6 +293,12 @@ begin
   )
   update public.task_runs t set stuck_reason = 'The row of a call that it waits for was deleted.', updated_at = now()
   from waiting w where t.id = w.child_task_run_id;
+  -- A run without its body cannot go on, nor can what its body called.
+  update public.task_runs t set status = 'failed', ended_at = now(), updated_at = now(),
+    error = '{"code": "RUN_DELETED", "message": "The stack_run that is the body of this run was deleted."}'
+  from gone g
+  where t.id = g.child_task_run_id and t.status not in ('completed', 'failed', 'cancelled');
+  delete from public.stack_runs s using gone g where s.parent_stack_run_id = g.id;
   return null;
 end $$;
 create trigger amber_delete after delete on public.stack_runs referencing old table as gone
@@ -298,6 +315,7 @@ alter table public.config_parameters enable row level security;
 alter table public.task_locks enable row level security;
 alter table amber.hosts enable row level security;
 alter table amber.images enable row level security;
+alter table amber.keys enable row level security;
 alter table amber.snapshots enable row level security;
 alter table amber.replies enable row level security;
 alter table amber.logs enable row level security;
