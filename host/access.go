@@ -2,7 +2,6 @@ package host
 
 import (
 	"errors"
-	"net"
 	"net/http"
 	"net/url"
 
@@ -53,6 +52,5 @@ func fromForeignPage(r *http.Request) bool {
 	if err != nil {
 		return true
 	}
-	ip := net.ParseIP(u.Hostname())
-	return u.Hostname() != "localhost" && (ip == nil || !ip.IsLoopback())
+	return !isLoopback(u.Hostname())
 }

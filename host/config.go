@@ -26,6 +26,7 @@ type Config struct {
 	CacheDir    string // compiled code; "" means cache in DataDir
 	TasksDir    string // tasks to publish and to watch; "" publishes the built-in examples, once
 	DatabaseURL string // a Postgres to use instead of an embedded one
+	DatabaseVia string // what gave DatabaseURL, for messages; "" means DATABASE_URL
 	PostgresBin string // where the embedded Postgres has its programs; "" looks in the usual places
 
 	// Open lets everybody call everything: callers without a valid key are
@@ -50,9 +51,10 @@ type Config struct {
 //	AMBER_DATA          data directory (local.DefaultDir)
 //	AMBER_POSTGRES_BIN  directory of postgres, initdb, ...
 //	AMBER_KEYS          amber's own encryption keys, id:base64,...
-//	DATABASE_URL        a Postgres to use instead of an embedded one
+//	DATABASE_URL        a Postgres of this machine to use instead of an embedded one
 //
-// An error names the variable that is wrong.
+// Another machine's Postgres is refused: DATABASE_URL is set in many a shell, and
+// not for amber, which migrates the database and lets everybody here use it. An error names the variable that is wrong.
 func ConfigFromEnv(getenv func(string) string) (Config, error) {
 	c := Config{
 		DataDir:     getenv("AMBER_DATA"),
@@ -68,6 +70,11 @@ func ConfigFromEnv(getenv func(string) string) (Config, error) {
 			return Config{}, err
 		}
 		c.DataDir = dir
+	}
+	if c.DatabaseURL != "" {
+		if err := ofThisMachine(c.DatabaseURL); err != nil {
+			return Config{}, err
+		}
 	}
 	if c.AmberKeys != "" {
 		if _, err := keys.ParseRing(c.AmberKeys); err != nil {
@@ -99,6 +106,8 @@ type Info struct {
 	URL            string // http://127.0.0.1:54321
 	FunctionsURL   string // URL + /functions/v1
 	DatabaseURL    string
+	Database       string   // which one that is, without its password: postgres at 127.0.0.1:54322
+	Tasks          []string // of TasksDir, that are published
 	DataDir        string
 	AnonKey        string
 	ServiceRoleKey string
@@ -112,6 +121,9 @@ func (c Config) withDefaults() Config {
 	if c.CacheDir == "" {
 		c.CacheDir = filepath.Join(c.DataDir, "cache")
 	}
+	if c.DatabaseVia == "" {
+		c.DatabaseVia = "DATABASE_URL"
+	}
 	if c.BodyLimit == 0 {
 		c.BodyLimit = DefaultBodyLimit
 	}
@@ -124,11 +136,16 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-func (c Config) info(url, databaseURL string) Info {
+// postgresDir is where the embedded Postgres is.
+func (c Config) postgresDir() string { return filepath.Join(c.DataDir, "postgres") }
+
+func (c Config) info(url string, b *building) Info {
 	return Info{
 		URL:            url,
 		FunctionsURL:   url + prefix,
-		DatabaseURL:    databaseURL,
+		DatabaseURL:    b.database.url,
+		Database:       b.database.name(),
+		Tasks:          b.tasks,
 		DataDir:        c.DataDir,
 		AnonKey:        c.Keys.AnonKey,
 		ServiceRoleKey: c.Keys.ServiceRoleKey,

@@ -29,8 +29,8 @@ func TestConfigFromEnv(t *testing.T) {
 		t.Fatal(err)
 	}
 	c, err = host.ConfigFromEnv(env("AMBER_PORT", "1", "AMBER_DB_PORT", "2", "AMBER_DATA", "/d", "AMBER_POSTGRES_BIN", "/b",
-		"AMBER_KEYS", entry, "DATABASE_URL", "postgres://x"))
-	if err != nil || c.Port != 1 || c.DBPort != 2 || c.DataDir != "/d" || c.PostgresBin != "/b" || c.AmberKeys != entry || c.DatabaseURL != "postgres://x" {
+		"AMBER_KEYS", entry, "DATABASE_URL", "postgres://127.0.0.1/x"))
+	if err != nil || c.Port != 1 || c.DBPort != 2 || c.DataDir != "/d" || c.PostgresBin != "/b" || c.AmberKeys != entry || c.DatabaseURL != "postgres://127.0.0.1/x" {
 		t.Errorf("all set: %+v, %v", c, err)
 	}
 	for name, value := range map[string]string{
@@ -42,6 +42,38 @@ func TestConfigFromEnv(t *testing.T) {
 		}
 		if name == "AMBER_KEYS" && strings.Contains(err.Error(), "c2VjcmV0") {
 			t.Errorf("the error shows the key: %v", err)
+		}
+	}
+}
+
+// TestForeignDatabase: a DATABASE_URL is taken only if it leads nowhere else.
+func TestForeignDatabase(t *testing.T) {
+	t.Parallel()
+	for url, foreign := range map[string]string{
+		"postgres://postgres:secret@127.0.0.1:5432/postgres":           "",
+		"postgres://localhost/app?pool_max_conns=4":                    "",
+		"postgres://[::1]:5432/app":                                    "",
+		"postgres:///app?host=/var/run/postgresql":                     "",
+		"host=/var/run/postgresql dbname=app":                          "",
+		"postgres://app:secret@db.example.com:6543/app":                "db.example.com",
+		"host=10.0.0.7 password=secret":                                "10.0.0.7",
+		"postgres://app:secret@localhost,db.example.com/app":           "db.example.com",
+		"postgres://app:secret@127.0.0.1/app?host=db.example.com":      "db.example.com",
+		"postgres://app:secret@127.0.0.1.example.com/app?sslmode=none": "DATABASE_URL: ",
+	} {
+		_, err := host.ConfigFromEnv(func(name string) string {
+			if name == "DATABASE_URL" {
+				return url
+			}
+			return ""
+		})
+		switch {
+		case foreign == "" && err != nil:
+			t.Errorf("%s: %v", url, err)
+		case foreign != "" && (err == nil || !strings.Contains(err.Error(), foreign)):
+			t.Errorf("%s: %v, want a refusal of %s", url, err, foreign)
+		case err != nil && strings.Contains(err.Error(), "secret"):
+			t.Errorf("the error shows the password: %v", err)
 		}
 	}
 }

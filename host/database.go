@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
+	"net"
 	"strings"
 	"time"
 
@@ -41,7 +41,7 @@ func openDatabase(ctx context.Context, c Config) (*database, error) {
 func (db *database) open(ctx context.Context, c Config) error {
 	if db.url == "" {
 		server, err := local.Start(ctx, local.Config{
-			Dir: filepath.Join(c.DataDir, "postgres"), Port: c.DBPort, BinDir: c.PostgresBin, Log: c.Log,
+			Dir: c.postgresDir(), Port: c.DBPort, BinDir: c.PostgresBin, Log: c.Log,
 		})
 		if err != nil {
 			return err
@@ -72,7 +72,7 @@ func (db *database) migrate(ctx context.Context, c Config) error {
 	}
 	conn, err := pgx.ConnectConfig(ctx, config.ConnConfig)
 	if err != nil {
-		return fmt.Errorf("connect to the database: %w", err)
+		return db.unconnected(ctx, c, config.ConnConfig, err)
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
 	if err := db.prepare(ctx, c, conn); err != nil {
@@ -83,6 +83,22 @@ func (db *database) migrate(ctx context.Context, c Config) error {
 		c.Log.Info("migrated", "file", name)
 	}
 	return err
+}
+
+// unconnected says once what pgx says of each address that it tried.
+func (db *database) unconnected(ctx context.Context, c Config, config *pgx.ConnConfig, err error) error {
+	var dial *net.OpError
+	silent := pgconn.Timeout(err) || errors.As(err, &dial) && dial.Op == "dial"
+	if db.server != nil || ctx.Err() != nil || !silent {
+		return fmt.Errorf("connect to the database: %w", err)
+	}
+	return fmt.Errorf("%s: no Postgres answers at %s", c.DatabaseVia, addresses(&config.Config))
+}
+
+// name says which database it is, without how to enter it.
+func (db *database) name() string {
+	config := db.pool.Config().ConnConfig
+	return config.Database + " at " + addresses(&config.Config)
 }
 
 // prepare makes the roles and schemas of a Supabase project. In a database that

@@ -232,6 +232,16 @@ func TestGateway(t *testing.T) {
 	if a.body != "PATCH /path/a%2Fb//c x=%20" || a.header.Get("Access-Control-Allow-Origin") != "https://only.example" {
 		t.Errorf("path: %s %v", a.body, a.header)
 	}
+	if line := lines.await(t, "msg=request"); !strings.Contains(line, "method=GET") || !strings.Contains(line, "status=500") {
+		t.Errorf("first request in the log: %s", line)
+	}
+	lines.await(t, "msg=request", "method=PATCH")
+	get("GET", "/path", nil)
+	get("HEAD", "/path", nil)
+	get("GET", "/nothing", nil)
+	if line := lines.await(t, "msg=request"); !strings.Contains(line, "path=/functions/v1/nothing status=404") {
+		t.Errorf("a request that only looked is in the log: %s", line)
+	}
 	if a := get("OPTIONS", "/path", nil); !strings.HasPrefix(a.body, "OPTIONS /path") {
 		t.Errorf("a preflight that the function answers: %d %s", a.status, a.body)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/amberhost/amber/functions"
 	"github.com/amberhost/amber/stack"
 	"github.com/amberhost/amber/supabase/keys"
+	"github.com/amberhost/amber/supabase/local"
 	"github.com/amberhost/amber/vm"
 )
 
@@ -67,6 +68,7 @@ type building struct {
 	store     *stack.Store
 	processor *stack.Processor
 	functions []functions.Function
+	tasks     []string // that were published at the start, from the tasks directory
 }
 
 // open makes the building. The database and the engine take about as long to
@@ -92,26 +94,15 @@ func open(ctx context.Context, c Config) (*building, error) {
 		})
 		return err
 	})
-	err = g.Wait()
-	if err == nil {
-		err = b.join(ctx, c, ring)
-	}
-	if err != nil {
+	if err := g.Wait(); err != nil {
 		return nil, errors.Join(err, b.close(ctx))
 	}
+	b.join(c, ring)
 	return b, nil
 }
 
-func (b *building) join(ctx context.Context, c Config, ring *keys.Ring) error {
+func (b *building) join(c Config, ring *keys.Ring) {
 	b.store = stack.NewStore(b.database.pool, ring)
-	image, err := b.engine.Image().Encode()
-	if err != nil {
-		return fmt.Errorf("encode image: %w", err)
-	}
-	digest := b.engine.Image().Digest()
-	if err := b.store.SaveImage(ctx, digest[:], b.engine.Identity(), image); err != nil {
-		return err
-	}
 	deps := functions.Deps{Store: b.store, Engine: b.engine, Pool: b.database.pool, Log: c.Log}
 	b.processor = stack.NewProcessor(stack.Config{
 		Store:     b.store,
@@ -123,7 +114,6 @@ func (b *building) join(ctx context.Context, c Config, ring *keys.Ring) error {
 	})
 	deps.Processor = b.processor
 	b.functions = functions.Table(deps)
-	return nil
 }
 
 func (b *building) close(ctx context.Context) error {
@@ -138,6 +128,7 @@ func (b *building) close(ctx context.Context) error {
 }
 
 // openRing returns amber's own keys, from the configuration or from their file.
+// It makes that file for a new database alone: fresh keys open nothing old.
 func openRing(c Config) (*keys.Ring, error) {
 	if c.AmberKeys != "" {
 		return keys.ParseRing(c.AmberKeys)
@@ -151,7 +142,18 @@ func openRing(c Config) (*keys.Ring, error) {
 			return nil, fmt.Errorf("make data directory: %w", err)
 		}
 	}
-	return keys.LoadOrCreateRing(filepath.Join(c.DataDir, "amber-keys"))
+	file, postgres := filepath.Join(c.DataDir, "amber-keys"), c.postgresDir()
+	if _, err := os.Stat(file); errors.Is(err, os.ErrNotExist) {
+		old, err := local.HasDatabase(postgres)
+		if err != nil {
+			return nil, fmt.Errorf("look for a database: %w", err)
+		}
+		if old {
+			return nil, fmt.Errorf("%s has a database, and %s, which its snapshots are sealed with, is missing: "+
+				"restore it, or move the database away", postgres, file)
+		}
+	}
+	return keys.LoadOrCreateRing(file)
 }
 
 func listen(ctx context.Context, port int) (net.Listener, error) {

@@ -59,6 +59,10 @@ func TestEmbedded(t *testing.T) {
 	if run.Status != "completed" {
 		t.Errorf("hello: %+v", run)
 	}
+	if want := "postgres at 127.0.0.1:" + strconv.Itoa(dbPort); first.info.Database != want {
+		t.Errorf("database: %q, want %q", first.info.Database, want)
+	}
+	first.lines.await(t, `msg="anybody on this machine may publish tasks: this host is open"`, "function=publish")
 	if file, err := os.Stat(dir + "/amber-keys"); err != nil || file.Mode().Perm() != 0o600 {
 		t.Errorf("key file: %v, %v", file, err)
 	}
@@ -75,6 +79,23 @@ func TestEmbedded(t *testing.T) {
 		t.Errorf("after the second start: %d %s", a.status, a.body)
 	}
 	second.lines.await(t, `msg="task unchanged"`, "task=hello")
+}
+
+// TestLostKeys: keys that are gone are not replaced by ones that open nothing.
+func TestLostKeys(t *testing.T) {
+	t.Parallel()
+	dir := reachableDir(t)
+	if err := os.MkdirAll(dir+"/postgres/data", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	err := host.New(host.Config{DataDir: dir, CacheDir: cacheDir}).Run(t.Context())
+	want := dir + "/postgres has a database, and " + dir + "/amber-keys, which its snapshots are sealed with, is missing"
+	if err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("Run: %v, want %q", err, want)
+	}
+	if _, err := os.Stat(dir + "/amber-keys"); !os.IsNotExist(err) {
+		t.Errorf("new keys were made: %v", err)
+	}
 }
 
 // TestStop: a request that waits for a run is answered, the run goes on later.
@@ -139,17 +160,18 @@ func TestNoStart(t *testing.T) {
 		config host.Config
 		want   string
 	}{
-		"no database":       {host.Config{DatabaseURL: "postgres://127.0.0.1:1/none?connect_timeout=5"}, "connect to the database"},
+		"no database":       {host.Config{DatabaseURL: "postgres://127.0.0.1:1/none?connect_timeout=5"}, "DATABASE_URL: no Postgres answers at 127.0.0.1:1"},
+		"none, by a flag":   {host.Config{DatabaseURL: "host=127.0.0.1 port=1", DatabaseVia: "--database-url"}, "--database-url: no Postgres answers at 127.0.0.1:1"},
 		"no URL":            {host.Config{DatabaseURL: "postgres://%zz"}, "parse database URL"},
 		"bad keys":          {host.Config{AmberKeys: "k1"}, "parse keys"},
-		"no Postgres there": {host.Config{PostgresBin: "/nonexistent", DBPort: 1}, "/nonexistent"},
+		"no Postgres there": {host.Config{PostgresBin: "/nonexistent", DBPort: 1}, "AMBER_POSTGRES_BIN names /nonexistent,"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			test.config.DataDir, test.config.CacheDir = reachableDir(t), cacheDir
 			err := host.New(test.config).Run(t.Context())
-			if err == nil || !strings.Contains(err.Error(), test.want) {
-				t.Errorf("Run: %v, want %q", err, test.want)
+			if err == nil || strings.Count(err.Error(), test.want) != 1 {
+				t.Errorf("Run: %v, want %q once", err, test.want)
 			}
 		})
 	}

@@ -41,7 +41,9 @@ func (h *Host) publish(ctx context.Context, b *building) (*watcher, error) {
 		return nil, fmt.Errorf("open tasks directory: %s is a file", h.config.TasksDir)
 	}
 	p.fsys = os.DirFS(h.config.TasksDir)
-	return newWatcher(ctx, h.config.TasksDir, p)
+	w, err := newWatcher(ctx, h.config.TasksDir, p)
+	b.tasks = slices.Clone(p.published)
+	return w, err
 }
 
 // publisher publishes the task files of a directory, each time they have changed.
@@ -52,6 +54,9 @@ type publisher struct {
 	fsys   fs.FS
 	seen   map[string]attempt // by file; as it was when last tried
 	owners map[string]string  // by task name; the file that it comes from
+
+	published []string        // tasks, in the order of their files
+	skipped   map[string]bool // files that have been said to be no tasks
 }
 
 // attempt is what decides whether a file need not be tried again.
@@ -63,10 +68,11 @@ type attempt struct {
 // pass publishes what has changed since the last pass, logs a line about each,
 // and returns the directories that may hold tasks.
 func (p *publisher) pass(ctx context.Context) (dirs []string, err error) {
-	files, dirs, err := publish.Files(p.fsys)
+	found, err := publish.List(p.fsys)
 	if err != nil {
 		return nil, err
 	}
+	files := found.Files
 	gone := func(file string) bool { return !slices.Contains(files, file) }
 	before := p.seen
 	p.seen = make(map[string]attempt, len(files))
@@ -82,14 +88,31 @@ func (p *publisher) pass(ctx context.Context) (dirs []string, err error) {
 			p.log.Info("file removed, its task stays as it was published", "file", file)
 		}
 	}
-	return dirs, nil
+	p.skip(found.TypeScript)
+	return found.Dirs, nil
+}
+
+// skip says once of each file why it is left out.
+func (p *publisher) skip(typeScript []string) {
+	for _, file := range typeScript {
+		if !p.skipped[file] {
+			p.log.Warn("not a task: TypeScript is not compiled here; publish the .js of it", "file", file)
+		}
+		if p.skipped == nil {
+			p.skipped = make(map[string]bool)
+		}
+		p.skipped[file] = true
+	}
 }
 
 // try publishes one file, unless it is as it was before.
 func (p *publisher) try(ctx context.Context, file string, before map[string]attempt) {
 	source, err := publish.Read(p.fsys, file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return // an editor is saving it: there will be another pass
+	if errors.Is(err, fs.ErrNotExist) { // an editor is saving it, or it was just removed: there will be another pass
+		if earlier, ok := before[file]; ok {
+			p.seen[file] = earlier
+		}
+		return
 	}
 	owner := cmp.Or(p.owners[source.Name], file)
 	now := attempt{sha256.Sum256([]byte(source.Code)), owner}
@@ -113,6 +136,9 @@ func (p *publisher) try(ctx context.Context, file string, before map[string]atte
 		p.report(file, err)
 	} else {
 		p.log.Info("task "+change, "task", source.Name, "file", file)
+		if !slices.Contains(p.published, source.Name) {
+			p.published = append(p.published, source.Name)
+		}
 	}
 	if err == nil || isAuthors(err) {
 		p.seen[file] = now // else the next pass tries again

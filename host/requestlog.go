@@ -29,15 +29,17 @@ func (g *gateway) logged(w http.ResponseWriter, r *http.Request, next http.Handl
 					Message: "Request failed due to an internal server error"})
 			}
 		}
-		g.log.Log(context.WithoutCancel(r.Context()), level(r.URL.Path), "request", "request", id, "method", r.Method,
+		g.log.Log(context.WithoutCancel(r.Context()), level(r, recorded.result()), "request", "request", id, "method", r.Method,
 			"path", r.URL.Path, "status", recorded.result(), "bytes", recorded.written, "duration", time.Since(start))
 	}()
 	next(recorded, r)
 }
 
-// level keeps those who only look whether we live out of sight.
-func level(path string) slog.Level {
-	if path == "/health" {
+// level keeps those who only look out of sight: whoever watches a run does so
+// several times a second.
+func level(r *http.Request, status int) slog.Level {
+	looks := r.Method == http.MethodGet || r.Method == http.MethodHead
+	if looks && status < http.StatusBadRequest || r.URL.Path == "/health" {
 		return slog.LevelDebug
 	}
 	return slog.LevelInfo

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,7 +46,7 @@ func (h *Host) serve(ctx context.Context, listener net.Listener, b *building, wa
 		return nil
 	})
 	h.warnOpen(b)
-	h.config.Ready(h.config.info("http://"+listener.Addr().String(), b.database.url))
+	h.config.Ready(h.config.info("http://"+listener.Addr().String(), b))
 	return wait(stopping, g)
 }
 
@@ -100,11 +101,13 @@ func drain(server *http.Server, stopRequests context.CancelFunc) {
 	_ = server.Close() // what is left has been told and does not listen
 }
 
-// warnOpen names the functions that everybody may call although they run given code.
+// warnOpen names the functions that everybody may call although they run given
+// code or act for the service role.
 func (h *Host) warnOpen(b *building) {
+	means := map[string]string{"publish": "publish tasks"}
 	for _, f := range b.functions {
 		if h.config.Open && f.Access == functions.Service {
-			h.config.Log.Info("function needs no key, since this host is open", "function", f.Name)
+			h.config.Log.Info("anybody on this machine may "+cmp.Or(means[f.Name], "call "+f.Name)+": this host is open", "function", f.Name)
 		}
 	}
 }

@@ -3,8 +3,9 @@ package host
 import (
 	"context"
 	"fmt"
-	"path"
+	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -15,6 +16,10 @@ import (
 // debounce is how long a directory must be quiet before it is read: editors
 // save by truncating and writing, or by writing aside and renaming.
 const debounce = 100 * time.Millisecond
+
+// retry is when a directory that cannot be read is tried again: it may have been
+// removed, and then no event tells that it is there again.
+const retry = time.Second
 
 // watcher publishes the tasks of a directory whenever it changes.
 type watcher struct {
@@ -42,21 +47,27 @@ func (w *watcher) run(ctx context.Context) error {
 	defer w.events.Close()
 	quiet := time.NewTimer(debounce) // what changed before we listened
 	defer quiet.Stop()
+	trouble := ""
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case event := <-w.events.Events:
-			if concerns(event) {
+			if w.concerns(event) {
 				quiet.Reset(debounce)
 			}
 		case err := <-w.events.Errors: // too many events, for instance: look anew
 			w.publisher.log.Warn("watching tasks", "err", err)
 			quiet.Reset(debounce)
 		case <-quiet.C:
-			if err := w.pass(ctx); err != nil && ctx.Err() == nil {
-				w.publisher.log.Error("watching tasks", "err", err)
+			err := w.pass(ctx)
+			if err != nil && ctx.Err() == nil {
+				if err.Error() != trouble {
+					w.publisher.log.Error("watching tasks", "err", err)
+				}
+				quiet.Reset(retry)
 			}
+			trouble = fmt.Sprint(err)
 		}
 	}
 }
@@ -86,12 +97,20 @@ func (w *watcher) pass(ctx context.Context) error {
 	return err
 }
 
-// concerns reports whether an event may have changed a task: it is about a task
-// file, or about what may be a directory.
-func concerns(event fsnotify.Event) bool {
-	if event.Op == fsnotify.Chmod {
-		return false
-	}
+// concerns reports whether an event may have changed a task: it is about a
+// file that pass looks at, or about what is, or may have been, a directory.
+func (w *watcher) concerns(event fsnotify.Event) bool {
 	name := filepath.Base(event.Name)
-	return publish.IsTaskFile(name) || path.Ext(name) == ""
+	switch {
+	case event.Op == fsnotify.Chmod:
+		return false
+	case event.Name == filepath.Clean(w.dir):
+		return true
+	case strings.HasPrefix(name, "."), name == "node_modules":
+		return false
+	case publish.IsTaskFile(name), publish.IsTypeScript(name):
+		return true
+	}
+	info, err := os.Lstat(event.Name)
+	return err != nil || info.IsDir()
 }

@@ -2,6 +2,8 @@ package host_test
 
 import (
 	"os"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/amberhost/amber/host"
@@ -13,6 +15,7 @@ func TestWatch(t *testing.T) {
 		"one.js":    "/** The first. */\nmodule.exports = () => 1",
 		"broken.js": "module.exports = (",
 		"notes.txt": "no task",
+		"typed.ts":  "export default (n: number) => n",
 	})
 	r := start(t, func(c *host.Config) { c.TasksDir = dir })
 	result := func(task string) string {
@@ -22,6 +25,10 @@ func TestWatch(t *testing.T) {
 	}
 	r.lines.await(t, "task not published", "broken.js:1:")
 	r.lines.await(t, `msg="task created"`, "task=one", "file=one.js")
+	r.lines.await(t, "not a task: TypeScript is not compiled here; publish the .js of it", "file=typed.ts")
+	if got := r.info.Tasks; !slices.Equal(got, []string{"one"}) {
+		t.Errorf("published at the start: %q", got)
+	}
 
 	write(t, dir, "one.js", "module.exports = () => 2")
 	r.lines.await(t, `msg="task updated"`, "task=one")
@@ -59,6 +66,12 @@ func TestWatch(t *testing.T) {
 	write(t, dir+"/sub", "two.js", "module.exports = () => 'another two'")
 	r.lines.await(t, "task not published", "sub/two.js", "two.mjs is a task of that name already")
 
+	if err := os.Mkdir(dir+"/v1.0", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write(t, dir+"/v1.0", "four.js", "module.exports = () => 4")
+	r.lines.await(t, `msg="task created"`, "task=four")
+
 	if err := os.Remove(dir + "/one.js"); err != nil {
 		t.Fatal(err)
 	}
@@ -66,4 +79,51 @@ func TestWatch(t *testing.T) {
 	if got := result("one"); got != "completed 4" {
 		t.Errorf("removed: %s", got)
 	}
+	if rest := r.lines.rest(); strings.Contains(rest, "typed.ts") {
+		t.Errorf("said twice that typed.ts is no task:\n%s", rest)
+	}
+}
+
+// TestVanished: a file that is gone when it is read, though it was listed, is
+// still known when it is removed.
+func TestVanished(t *testing.T) {
+	t.Parallel()
+	elsewhere := tasksDir(t, map[string]string{"target": "module.exports = () => 1"}) + "/target"
+	dir := t.TempDir()
+	if err := os.Symlink(elsewhere, dir+"/link.js"); err != nil {
+		t.Fatal(err)
+	}
+	r := start(t, func(c *host.Config) { c.TasksDir = dir })
+	r.lines.await(t, `msg="task created"`, "task=link")
+	if err := os.Remove(elsewhere); err != nil {
+		t.Fatal(err)
+	}
+	write(t, dir, "next.js", "module.exports = () => 2")
+	r.lines.await(t, `msg="task created"`, "task=next")
+	if err := os.Remove(dir + "/link.js"); err != nil {
+		t.Fatal(err)
+	}
+	r.lines.await(t, "file removed, its task stays", "file=link.js")
+}
+
+// TestWatchAgain: a tasks directory that is removed and made again is watched again.
+func TestWatchAgain(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir() + "/.tasks"
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write(t, dir, "two.js", "module.exports = () => 2")
+	r := start(t, func(c *host.Config) { c.TasksDir = dir })
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	r.lines.await(t, `msg="watching tasks"`, "no such file or directory")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write(t, dir, "three.js", "module.exports = () => 3")
+	r.lines.await(t, `msg="task created"`, "task=three")
+	write(t, dir, "three.js", "module.exports = () => 33")
+	r.lines.await(t, `msg="task updated"`, "task=three")
 }

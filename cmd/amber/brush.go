@@ -53,5 +53,16 @@ func (b *brush) addWhole(s style, text string) {
 	b.add(s, text)
 }
 
+// leastNote is how many columns of a note are worth more than what is before
+// it: the glyph says the phase too.
+const leastNote = 16
+
+// addBefore is addWhole for what may be left out to leave room for a note.
+func (b *brush) addBefore(note string, s style, text string) {
+	if note == "" || columns.StringWidth(text)+min(columns.StringWidth(note), leastNote) <= b.left {
+		b.addWhole(s, text)
+	}
+}
+
 // String returns the line without blanks at its end.
 func (b *brush) String() string { return strings.TrimRight(b.text.String(), " ") }

@@ -21,6 +21,7 @@ type runRow struct {
 	StartedAt *time.Time      `json:"started_at"`
 	EndedAt   *time.Time      `json:"ended_at"`
 	Error     json.RawMessage `json:"error"`
+	Stuck     string          `json:"stuck_reason"` // why no host goes on with it
 }
 
 type node struct {
@@ -51,6 +52,16 @@ type logLine struct {
 	TaskRun string    `json:"task_run_id"`
 	Level   string    `json:"level"`
 	Message string    `json:"message"`
+
+	task string // of a nested run; "" for the run itself
+}
+
+// text is the line for a screen, after the name of the nested task that wrote it.
+func (l logLine) text() string {
+	if l.task == "" {
+		return printable(l.Message)
+	}
+	return printable(l.task + ": " + l.Message)
 }
 
 // taskError is how a failure reaches clients.

@@ -114,7 +114,7 @@ func (p *program) exit(err error) int {
 		fmt.Fprintf(p.stderr, "amber: %v\nSee `%s --help`.\n", err, usage.command)
 		return exitUsage
 	case errors.As(err, &unreachable):
-		fmt.Fprintf(p.stderr, "amber: %v\nStart one with `go run ./cmd/amber dev`, or name another with --url.\n", err)
+		fmt.Fprintf(p.stderr, "amber: %v\n%s\n", err, unreachable.advice())
 		return exitUnreachable
 	}
 	fmt.Fprintf(p.stderr, "amber: %v\n", err)
@@ -142,5 +142,5 @@ func invocation() string {
 			return name
 		}
 	}
-	return executable
+	return quoted(executable)
 }

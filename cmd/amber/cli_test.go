@@ -1,8 +1,15 @@
 package main
 
 import (
+	"bytes"
+	"io"
+	"maps"
 	"strings"
 	"testing"
+
+	"github.com/spf13/cobra"
+
+	"github.com/amberhost/amber/supabase/keys"
 )
 
 func TestUsage(t *testing.T) {
@@ -14,15 +21,19 @@ func TestUsage(t *testing.T) {
 	}{
 		"alone":              {nil, 0, []string{"Usage:", "Examples:", "dev", "publish", "run"}},
 		"help":               {[]string{"--help"}, 0, []string{"Examples:"}},
-		"help of dev":        {[]string{"dev", "--help"}, 0, []string{"Examples:\n  amber dev\n", "--db-port", "AMBER_DATA"}},
+		"help of dev":        {[]string{"dev", "--help"}, 0, []string{"Examples:\n  amber dev\n", "--db-port number", "(default 54322)", "AMBER_DATA", "--database-url", "DATABASE_URL that names another is refused"}},
 		"help of publish":    {[]string{"publish", "--help"}, 0, []string{"Examples:", "amber publish hello.js", "--key"}},
-		"help of run":        {[]string{"help", "run"}, 0, []string{"Examples:", "--input", "Exit status"}},
+		"help of run":        {[]string{"help", "run"}, 0, []string{"Examples:", "--input", "(default: none, which the task sees as {})", "Exit status"}},
 		"near command":       {[]string{"rum"}, exitUsage, []string{`unknown command "rum"; did you mean "run"?`, "See `amber --help`"}},
 		"no such command":    {[]string{"frobnicate"}, exitUsage, []string{`unknown command "frobnicate"`}},
 		"no such flag":       {[]string{"run", "x", "--frob"}, exitUsage, []string{"unknown flag: --frob", "See `amber run --help`"}},
 		"no task":            {[]string{"run"}, exitUsage, []string{"the name of one task"}},
-		"input not JSON":     {[]string{"run", "x", "--input", "{a:1}"}, exitUsage, []string{"--input: not JSON"}},
-		"input twice":        {[]string{"run", "x", "--input", "1 2"}, exitUsage, []string{"--input: not JSON"}},
+		"input not JSON":     {[]string{"run", "x", "--input", "{a:1}"}, exitUsage, []string{"--input is not JSON (invalid character", "): a string needs quotes, --input '\"hello\"'\n"}},
+		"input twice":        {[]string{"run", "x", "--input", "1 2"}, exitUsage, []string{"--input is not JSON"}},
+		"file not JSON":      {[]string{"run", "x", "--input", "@cli.go"}, exitUsage, []string{"amber: cli.go is not JSON: "}},
+		"nothing on stdin":   {[]string{"run", "x", "--input", "-"}, exitUsage, []string{"nothing came on standard input"}},
+		"no file's name":     {[]string{"run", "x", "--input", "@"}, exitUsage, []string{"--input @FILE: give the file's name after @"}},
+		"no name":            {[]string{"run", ""}, exitUsage, []string{"the name of the task is empty"}},
 		"no input file":      {[]string{"run", "x", "--input", "@/no/such"}, exitUsage, []string{"--input", "/no/such"}},
 		"not a URL":          {[]string{"run", "x", "--url", "localhost:1"}, exitUsage, []string{"looks like http://127.0.0.1:54321"}},
 		"no key":             {[]string{"run", "x", "--url", "https://amber.example.com"}, exitUsage, []string{"AMBER_KEY"}},
@@ -32,8 +43,9 @@ func TestUsage(t *testing.T) {
 		"no tasks below":     {[]string{"publish", "."}, exitUsage, []string{"no .js or .mjs file below"}},
 		"two directories":    {[]string{"dev", "a", "b"}, exitUsage, []string{"one directory"}},
 		"no directory":       {[]string{"dev", "/no/such"}, exitUsage, []string{"no directory /no/such"}},
-		"not a port":         {[]string{"dev", "--port", "70000"}, exitUsage, []string{"70000"}},
-		"port not a number":  {[]string{"dev", "--port", "web"}, exitUsage, []string{"--port"}},
+		"not a port":         {[]string{"dev", "--port", "70000"}, exitUsage, []string{`--port: "70000" is not a port: want a number from 0 to 65535`}},
+		"port not a number":  {[]string{"dev", "--port", "web"}, exitUsage, []string{`--port: "web" is not a port: want a number from 0 to 65535`}},
+		"nor that":           {[]string{"dev", "--db-port", "-1"}, exitUsage, []string{`--db-port: "-1" is not a port`}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -86,9 +98,85 @@ func TestTarget(t *testing.T) {
 		"functions":      {flag: "http://localhost:3/functions/v1/", want: "http://localhost:3"},
 		"behind a proxy": {flag: "https://example.com/amber/", want: "https://example.com/amber"},
 	} {
-		base, err := (&target{url: test.flag}).base(func(k string) string { return test.env[k] })
+		base, err := (&target{url: test.flag}).base(env(test.env))
 		if err != nil || base.String() != test.want {
 			t.Errorf("%s: %v, %v; want %s", name, base, err, test.want)
 		}
 	}
+}
+
+func TestNotAPort(t *testing.T) {
+	t.Parallel()
+	for _, port := range []string{"abc", "0", "65536"} {
+		var stderr bytes.Buffer
+		code := run(t.Context(), []string{"run", "hello"}, strings.NewReader(""), io.Discard, &stderr, env(map[string]string{"AMBER_PORT": port}))
+		if want := `AMBER_PORT: "` + port + `" is not a port: want a number from 1 to 65535`; code != exitUsage || !strings.Contains(stderr.String(), want) {
+			t.Errorf("exit %d, no %q in %s", code, want, &stderr)
+		}
+	}
+}
+
+// TestKeyStaysAtItsURL: a key is sent to the host it is for, and to this machine.
+func TestKeyStaysAtItsURL(t *testing.T) {
+	t.Parallel()
+	both := map[string]string{"AMBER_KEY": "ours", "SUPABASE_SERVICE_ROLE_KEY": "theirs"}
+	const here, there = "http://127.0.0.1:1", "https://example.com"
+	for name, test := range map[string]struct {
+		host  target
+		env   map[string]string
+		urls  map[string]string
+		key   string // "" for a refusal
+		shell string
+	}{
+		"--key":                     {host: target{url: there, key: "given"}, env: both, key: "given", shell: "YOUR-KEY"},
+		"--url":                     {host: target{url: there}, env: both, key: "ours", shell: "$AMBER_KEY"},
+		"--url beside SUPABASE_URL": {host: target{url: there}, env: both, urls: map[string]string{"SUPABASE_URL": "https://p.supabase.co"}, key: "ours", shell: "$AMBER_KEY"},
+		"AMBER_URL":                 {env: both, urls: map[string]string{"AMBER_URL": there, "SUPABASE_URL": "https://p.supabase.co"}, key: "ours", shell: "$AMBER_KEY"},
+		"SUPABASE_URL":              {env: both, urls: map[string]string{"SUPABASE_URL": there}, key: "theirs", shell: "$SUPABASE_SERVICE_ROLE_KEY"},
+		"SUPABASE_URL, not its key": {env: map[string]string{"AMBER_KEY": "ours"}, urls: map[string]string{"SUPABASE_URL": there}},
+		"--url, not its key":        {host: target{url: there}, env: map[string]string{"SUPABASE_SERVICE_ROLE_KEY": "theirs"}},
+		"AMBER_URL, not its key":    {env: map[string]string{"SUPABASE_SERVICE_ROLE_KEY": "theirs"}, urls: map[string]string{"AMBER_URL": there}},
+		"here":                      {host: target{url: here}, env: map[string]string{"SUPABASE_SERVICE_ROLE_KEY": "theirs"}, key: "theirs", shell: "$SUPABASE_SERVICE_ROLE_KEY"},
+		"here, no key":              {host: target{url: here}, key: keys.Local().ServiceRoleKey},
+	} {
+		all := maps.Clone(test.env)
+		if all == nil {
+			all = make(map[string]string)
+		}
+		maps.Copy(all, test.urls)
+		c, err := test.host.client(&cobra.Command{}, env(all))
+		switch {
+		case test.key == "":
+			if err == nil || !strings.Contains(err.Error(), "example.com needs a key") {
+				t.Errorf("%s: %+v, %v", name, c, err)
+			}
+		case err != nil || c.key != test.key || c.shellKey != test.shell:
+			t.Errorf("%s: %+v, %v", name, c, err)
+		}
+	}
+}
+
+func TestLookAgain(t *testing.T) {
+	t.Parallel()
+	c := newClient("https://example.com", "secret")
+	c.shellKey = "$AMBER_KEY"
+	if got, want := c.lookAgain("0197"), `curl -H "apikey: $AMBER_KEY" https://example.com/functions/v1/tasks/status/0197`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func TestUnreachableAdvice(t *testing.T) {
+	t.Parallel()
+	for base, want := range map[string]string{
+		"http://127.0.0.1:54321":    "Start one with `" + invocation() + " dev`, or name another with --url.",
+		"https://amber.example.com": "Is --url right?",
+	} {
+		if got := (&unreachableError{base: base}).advice(); got != want {
+			t.Errorf("%s: %s", base, got)
+		}
+	}
+}
+
+func env(values map[string]string) func(string) string {
+	return func(name string) string { return values[name] }
 }

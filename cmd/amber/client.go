@@ -16,10 +16,10 @@ import (
 
 // client speaks to a host's functions. It is safe for concurrent use.
 type client struct {
-	base  string // http://127.0.0.1:54321
-	key   string
-	local bool // the key is the one of a local host, which needs none
-	http  *http.Client
+	base     string // http://127.0.0.1:54321
+	key      string
+	shellKey string // how to write the key for a shell; "" for a local host, which needs none
+	http     *http.Client
 }
 
 func newClient(base, key string) *client {
@@ -36,6 +36,14 @@ func (e *unreachableError) Error() string {
 	return fmt.Sprintf("no host answers at %s: %v", e.base, e.err)
 }
 func (e *unreachableError) Unwrap() error { return e.err }
+
+// advice says what to do about it.
+func (e *unreachableError) advice() string {
+	if u, err := url.Parse(e.base); err == nil && !loopback(u.Hostname()) {
+		return "Is --url right?"
+	}
+	return fmt.Sprintf("Start one with `%s dev`, or name another with --url.", invocation())
+}
 
 // apiError is a host's refusal.
 type apiError struct {
@@ -124,9 +132,20 @@ func (c *client) result(ctx context.Context, id string, wait time.Duration) (out
 	return o, err
 }
 
-// statusURL is where anybody can look a run up.
-func (c *client) statusURL(id string) string {
-	return c.base + "/functions/v1/tasks/status?id=" + id
+// run returns the row of a run.
+func (c *client) run(ctx context.Context, id string) (runRow, error) {
+	var r runRow
+	err := c.do(ctx, http.MethodGet, "tasks/status?id="+url.QueryEscape(id), "", nil, &r)
+	return r, err
+}
+
+// lookAgain is a command for a shell that shows a run.
+func (c *client) lookAgain(id string) string {
+	key := ""
+	if c.shellKey != "" {
+		key = `-H "apikey: ` + c.shellKey + `" `
+	}
+	return "curl " + key + quoted(c.base+"/functions/v1/tasks/status/"+id)
 }
 
 func (c *client) do(ctx context.Context, method, path, prefer string, body []byte, answer any) error {

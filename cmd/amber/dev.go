@@ -3,32 +3,41 @@ package main
 import (
 	"cmp"
 	"fmt"
-	"io"
 	"os"
-	"path"
-	"strings"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
-	"github.com/amberhost/amber/functions/publish"
 	"github.com/amberhost/amber/host"
 	"github.com/amberhost/amber/supabase/local"
 )
 
 // devFlags are settings of the environment that the command line can override.
 type devFlags struct {
-	port, dbPort uint16
+	port, dbPort portFlag
 	data         string
+	databaseURL  string
 	verbose      bool
 }
 
+// portFlag is a port as it was given. It is read when its name is known, for
+// the error.
+type portFlag string
+
+func (f *portFlag) Set(text string) error { *f = portFlag(text); return nil }
+func (f *portFlag) String() string        { return string(*f) }
+func (f *portFlag) Type() string          { return "number" } // in the help
+
 func (p *program) devCommand() *cobra.Command {
-	var flags devFlags
+	flags := devFlags{port: portFlag(strconv.Itoa(host.DefaultPort)), dbPort: portFlag(strconv.Itoa(local.DefaultPort))}
 	cmd := &cobra.Command{
 		Use:   "dev [DIR]",
 		Short: "Start a host with its own Postgres, for development",
 		Long: `Start a host on this machine: an embedded Postgres, the schema, and the tasks of DIR, which
 are published again whenever a file changes. Without DIR the built-in example tasks.
+
+With --database-url, or a DATABASE_URL that names this machine, it uses that Postgres instead
+of an embedded one, and migrates that database. A DATABASE_URL that names another is refused.
 
 Data is kept between starts; runs that a stop or a crash interrupted go on. The host is
 open to all of this machine and to nobody else. Ctrl-C stops it; a second one at once.`,
@@ -36,7 +45,7 @@ open to all of this machine and to nobody else. Ctrl-C stops it; a second one at
 			amber dev
 			amber dev ./tasks
 			amber dev ./tasks --port 8000 --db-port 8001 --data /tmp/amber
-			DATABASE_URL=postgres://postgres:postgres@127.0.0.1:5432/postgres amber dev`),
+			amber dev --database-url postgres://postgres:postgres@127.0.0.1:5432/postgres`),
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
 				return usagef(cmd, "dev takes one directory, not %d", len(args))
@@ -52,9 +61,10 @@ open to all of this machine and to nobody else. Ctrl-C stops it; a second one at
 		},
 	}
 	f := cmd.Flags()
-	f.Uint16Var(&flags.port, "port", host.DefaultPort, "where to serve HTTP ($AMBER_PORT)")
-	f.Uint16Var(&flags.dbPort, "db-port", local.DefaultPort, "where Postgres listens ($AMBER_DB_PORT)")
+	f.Var(&flags.port, "port", "where to serve HTTP ($AMBER_PORT)")
+	f.Var(&flags.dbPort, "db-port", "where the embedded Postgres listens ($AMBER_DB_PORT)")
 	f.StringVar(&flags.data, "data", "", "directory of the database and amber's keys ($AMBER_DATA; default "+defaultData()+")")
+	f.StringVar(&flags.databaseURL, "database-url", "", "a Postgres to use and migrate, on whichever machine ($DATABASE_URL, if it names this one; default: an embedded one)")
 	f.BoolVarP(&flags.verbose, "verbose", "v", false, "log more")
 	return cmd
 }
@@ -68,21 +78,34 @@ func defaultData() string {
 }
 
 func (p *program) devConfig(cmd *cobra.Command, flags devFlags, args []string) (host.Config, error) {
+	changed := cmd.Flags().Changed
 	given := make(map[string]string)
-	for name, setting := range map[string]struct{ variable, value string }{
-		"port":    {"AMBER_PORT", fmt.Sprint(flags.port)},
-		"db-port": {"AMBER_DB_PORT", fmt.Sprint(flags.dbPort)},
-		"data":    {"AMBER_DATA", flags.data},
-	} {
-		if cmd.Flags().Changed(name) {
-			given[setting.variable] = setting.value
+	if changed("data") {
+		given["AMBER_DATA"] = flags.data
+	}
+	for name, setting := range map[string]struct {
+		variable string
+		value    portFlag
+	}{"port": {"AMBER_PORT", flags.port}, "db-port": {"AMBER_DB_PORT", flags.dbPort}} {
+		if !changed(name) {
+			continue
 		}
+		if _, err := strconv.ParseUint(string(setting.value), 10, 16); err != nil {
+			return host.Config{}, usagef(cmd, "--%s: %q is not a port: want a number from 0 to 65535", name, setting.value)
+		}
+		given[setting.variable] = string(setting.value)
 	}
 	config, err := host.ConfigFromEnv(func(name string) string {
+		if name == "DATABASE_URL" && changed("database-url") {
+			return "" // the flag counts, and may name any machine
+		}
 		return cmp.Or(given[name], p.getenv(name))
 	})
 	if err != nil {
 		return config, usagef(cmd, "%w", err)
+	}
+	if changed("database-url") {
+		config.DatabaseURL, config.DatabaseVia = flags.databaseURL, "--database-url"
 	}
 	if len(args) == 1 {
 		config.TasksDir = args[0]
@@ -106,56 +129,4 @@ func (p *program) dev(cmd *cobra.Command, config host.Config) error {
 	}
 	fmt.Fprintln(p.stdout, "\nstopped; runs that were under way go on at the next start")
 	return nil
-}
-
-// greet says where everything is and what to do next.
-func (p *program) greet(info host.Info, config host.Config) {
-	tasks := "the built-in examples"
-	if config.TasksDir != "" {
-		tasks = config.TasksDir + ", watched for changes"
-	}
-	writeTable(p.stdout, [][2]string{
-		{"API URL", info.URL},
-		{"Functions URL", info.FunctionsURL},
-		{"DB URL", info.DatabaseURL},
-		{"anon key", info.AnonKey},
-		{"service_role key", info.ServiceRoleKey},
-		{"tasks", tasks},
-		{"data", info.DataDir},
-	})
-	url := ""
-	if info.URL != "http://127.0.0.1:"+defaultPort {
-		url = " --url " + info.URL
-	}
-	task := showpiece(config.TasksDir)
-	fmt.Fprintf(p.stdout, `
-amber is ready. In another terminal:
-
-  %s run %s%s
-
-  curl %s/tasks/execute -H 'Prefer: wait=10' -d '{"taskName":"%s"}'
-
-`, invocation(), task, url, info.FunctionsURL, task)
-}
-
-// showpiece names the task to try first.
-func showpiece(dir string) string {
-	if dir == "" {
-		return "order-fulfilment"
-	}
-	files, _, err := publish.Files(os.DirFS(dir))
-	if err != nil || len(files) == 0 {
-		return "NAME"
-	}
-	return strings.TrimSuffix(path.Base(files[0]), path.Ext(files[0]))
-}
-
-func writeTable(w io.Writer, rows [][2]string) {
-	width := 0
-	for _, r := range rows {
-		width = max(width, len(r[0]))
-	}
-	for _, r := range rows {
-		fmt.Fprintf(w, "  %s%s  %s\n", strings.Repeat(" ", width-len(r[0])), r[0], r[1])
-	}
 }

@@ -2,8 +2,13 @@ package main
 
 import (
 	"bytes"
+	"io"
+	"os"
+	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/amberhost/amber/host"
 )
 
 func TestDevRefusesATakenPort(t *testing.T) {
@@ -12,6 +17,61 @@ func TestDevRefusesATakenPort(t *testing.T) {
 	code, _, stderr := amber(t, "dev", "--port", port, "--data", t.TempDir())
 	if code != exitFailed || !strings.Contains(stderr, "port "+port+" is in use") {
 		t.Errorf("exit %d: %s", code, stderr)
+	}
+}
+
+func TestDevRefusesAForeignDatabase(t *testing.T) {
+	t.Parallel()
+	var stderr bytes.Buffer
+	foreign := env(map[string]string{"DATABASE_URL": "postgres://app:secret@db.example.com/app"})
+	code := run(t.Context(), []string{"dev"}, strings.NewReader(""), io.Discard, &stderr, foreign)
+	if code != exitUsage || !strings.Contains(stderr.String(), "DATABASE_URL names db.example.com: dev migrates its database") ||
+		strings.Contains(stderr.String(), "secret") {
+		t.Errorf("exit %d: %s", code, &stderr)
+	}
+	// A flag is not overlooked.
+	h, err := shared()
+	must(t, err)
+	stderr.Reset()
+	args := []string{"dev", "--port", "0", "--data", h.data, "--database-url", "postgres://127.0.0.1:1/none"}
+	code = run(t.Context(), args, strings.NewReader(""), io.Discard, &stderr, foreign)
+	if want := "--database-url: no Postgres answers at 127.0.0.1:1\n"; code != exitFailed || !strings.Contains(stderr.String(), want) {
+		t.Errorf("exit %d, no %q in %s", code, want, &stderr)
+	}
+}
+
+func TestGreeting(t *testing.T) {
+	t.Parallel()
+	info := host.Info{URL: "http://127.0.0.1:54321", FunctionsURL: "http://127.0.0.1:54321/functions/v1",
+		DatabaseURL: "postgres://app:secret@db.example.com/app", Database: "app at db.example.com:5432", DataDir: "/data"}
+	greet := func(info host.Info, config host.Config) string {
+		var out bytes.Buffer
+		(&program{stdout: &out}).greet(info, config)
+		return out.String()
+	}
+	for name, test := range map[string]struct {
+		tasks   []string
+		config  host.Config
+		want    []string
+		without string
+	}{
+		"embedded": {nil, host.Config{}, []string{"DB URL  " + info.DatabaseURL + "\n", "process id  " + strconv.Itoa(os.Getpid()) + "\n", " run order-fulfilment\n"}, "apply"},
+		"given": {nil, host.Config{DatabaseURL: info.DatabaseURL},
+			[]string{"database  app at db.example.com:5432, from DATABASE_URL; --data and --db-port do not apply to it\n", "/data, for amber's keys and caches alone\n"}, "secret"},
+		"by a flag": {nil, host.Config{DatabaseURL: info.DatabaseURL, DatabaseVia: "--database-url"}, []string{"from --database-url;"}, "secret"},
+		"tasks":     {[]string{"two", "one"}, host.Config{TasksDir: "here"}, []string{"here, watched", " run two\n", `{"taskName":"two"}`}, "order"},
+		"no tasks":  {nil, host.Config{TasksDir: "here"}, []string{"amber is ready", "no task in here is published yet: see the log above\n"}, " run "},
+	} {
+		info.Tasks = test.tasks
+		got := greet(info, test.config)
+		for _, want := range test.want {
+			if !strings.Contains(got, want) {
+				t.Errorf("%s: no %q in\n%s", name, want, got)
+			}
+		}
+		if strings.Contains(got, test.without) {
+			t.Errorf("%s: %q in\n%s", name, test.without, got)
+		}
 	}
 }
 

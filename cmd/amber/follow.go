@@ -16,8 +16,17 @@ type follower struct {
 	patience time.Duration // how long the host may be away
 
 	root   *call
-	lost   time.Time      // when the host stopped answering; zero while it answers
-	logged map[logKey]int // lines shown
+	lost   time.Time         // when the host stopped answering; zero while it answers
+	stuck  string            // why no host goes on with the run; "" while one does
+	logged map[logKey]int    // lines shown
+	names  map[string]string // of nested runs' tasks, by run
+}
+
+// stuckError says that a run will not end by itself.
+type stuckError struct{ run, reason string }
+
+func (e *stuckError) Error() string {
+	return fmt.Sprintf("run %s is stuck: %s\nIt goes on when stuck_reason is cleared in task_runs and stack_runs.", e.run, printable(e.reason))
 }
 
 const (
@@ -26,10 +35,11 @@ const (
 	answerWithin  = 5 * time.Second  // for requests that do not wait
 	resultWaits   = 30 * time.Second // for the one that does
 	resultSurplus = 10 * time.Second // beyond what the host was asked to wait
+	namesWithin   = time.Second      // for what is only for the eye
 )
 
 func newFollower(c *client, v view) *follower {
-	return &follower{client: c, view: v, poll: pollEvery, patience: hostPatience, logged: make(map[logKey]int)}
+	return &follower{client: c, view: v, poll: pollEvery, patience: hostPatience, logged: make(map[logKey]int), names: make(map[string]string)}
 }
 
 // follow shows the run until it ends and returns how it ended. The long poll
@@ -93,7 +103,7 @@ func (f *follower) result(ctx context.Context, id string) (outcome, error) {
 }
 
 // look fetches the tree and the logs and shows them. It fails when the host
-// has been away for too long.
+// has been away for too long, and when the run is stuck.
 func (f *follower) look(ctx context.Context, id string) error {
 	logs, err := f.fetch(ctx, id)
 	now := time.Now()
@@ -103,6 +113,9 @@ func (f *follower) look(ctx context.Context, id string) error {
 	case err == nil:
 		f.lost = time.Time{}
 		f.view.show(scene{root: f.root, logs: logs, now: now})
+		if f.stuck != "" && !f.root.phase.over() {
+			return &stuckError{run: id, reason: f.stuck}
+		}
 		return nil
 	case !temporary(err):
 		return fmt.Errorf("look at run %s: %w", id, err)
@@ -133,12 +146,34 @@ func (f *follower) fetch(ctx context.Context, id string) ([]logLine, error) {
 	if err != nil {
 		return nil, err
 	}
-	f.root = callTree(latest)
+	f.root, f.stuck = callTree(latest), latest.Run.Stuck
 	logs, err := f.client.logs(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	return f.unseen(logs), nil
+	news := f.unseen(logs)
+	f.sign(ctx, id, news)
+	return news, nil
+}
+
+// sign puts the names of nested tasks on lines. One that cannot be had soon is
+// not worth a wait: its lines do without.
+func (f *follower) sign(ctx context.Context, id string, lines []logLine) {
+	ctx, cancel := context.WithTimeout(ctx, namesWithin)
+	defer cancel()
+	for i, l := range lines {
+		if l.TaskRun == id {
+			continue
+		}
+		if _, known := f.names[l.TaskRun]; !known {
+			nested, err := f.client.run(ctx, l.TaskRun)
+			if err != nil {
+				continue
+			}
+			f.names[l.TaskRun] = nested.TaskName
+		}
+		lines[i].task = f.names[l.TaskRun]
+	}
 }
 
 type logKey struct {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -43,7 +44,7 @@ const tallest = 40
 type liveView struct {
 	out    terminal
 	colour bool
-	drawn  int // lines on the screen, below the logs
+	drawn  []int // columns of the lines on the screen, below the logs
 }
 
 func (v *liveView) show(s scene) {
@@ -58,7 +59,7 @@ func (v *liveView) show(s scene) {
 		b.add(dim, "  (the run is safe in its database)")
 		tree = append(tree, b.String())
 	}
-	v.draw(v.logLines(s.logs), tree)
+	v.draw(v.logLines(s.logs), tree, p.width+1)
 }
 
 func (v *liveView) logLines(logs []logLine) []string {
@@ -66,7 +67,7 @@ func (v *liveView) logLines(logs []logLine) []string {
 	for i, l := range logs {
 		b := brush{left: 1 << 20, colour: v.colour} // the terminal wraps it
 		b.add(levels[l.Level], fmt.Sprintf("%5s", printable(l.Level)))
-		b.add(plain, " "+printable(l.Message))
+		b.add(plain, " "+l.text())
 		lines[i] = b.String()
 	}
 	return lines
@@ -75,18 +76,29 @@ func (v *liveView) logLines(logs []logLine) []string {
 var levels = map[string]style{"debug": dim, "info": dim, "log": dim, "warn": yellow, "error": red}
 
 // draw replaces what is on the screen in one write, so that nothing flickers.
-func (v *liveView) draw(logs, tree []string) {
+// A terminal that has become narrower since has wrapped what is there.
+func (v *liveView) draw(logs, tree []string, width int) {
 	var b strings.Builder
-	if v.drawn > 0 {
-		fmt.Fprintf(&b, "\x1b[%dA\r", v.drawn)
+	rows := 0
+	for _, taken := range v.drawn {
+		rows += max(1, (taken+width-1)/width)
+	}
+	if rows > 0 {
+		fmt.Fprintf(&b, "\x1b[%dA\r", rows)
 	}
 	for _, line := range slices.Concat(logs, tree) {
 		b.WriteString(line + "\x1b[K\n")
 	}
 	b.WriteString("\x1b[J")
-	v.drawn = len(tree)
+	v.drawn = v.drawn[:0]
+	for _, line := range tree {
+		v.drawn = append(v.drawn, columns.StringWidth(colouring.ReplaceAllString(line, "")))
+	}
 	_, _ = io.WriteString(v.out, b.String())
 }
+
+// colouring is what a brush adds to a line and takes no column.
+var colouring = regexp.MustCompile("\x1b\\[[0-9]*m")
 
 // paper leaves the last column and two rows free: a line that fills its row
 // wraps on some terminals, and the cursor needs a row.

@@ -114,14 +114,14 @@ func taskFiles(args []string) ([]string, error) {
 			files = append(files, arg)
 			continue
 		}
-		below, _, err := publish.Files(os.DirFS(arg))
+		below, err := publish.List(os.DirFS(arg))
 		if err != nil {
 			return nil, err
 		}
-		if len(below) == 0 {
+		if len(below.Files) == 0 {
 			return nil, fmt.Errorf("there is no .js or .mjs file below %s", arg)
 		}
-		for _, file := range below {
+		for _, file := range below.Files {
 			files = append(files, filepath.Join(arg, filepath.FromSlash(file)))
 		}
 	}

@@ -27,7 +27,7 @@ On a terminal its calls are shown as a live tree, elsewhere as a line per change
 stderr, as are the task's logs. The result goes to stdout. Ctrl-C leaves the run alone: it
 goes on without a watcher. A host that dies meanwhile is waited for, for a minute.
 
-Exit status: 0 completed, 1 failed, 2 wrong usage, 3 no host, 130 left by Ctrl-C.`,
+Exit status: 0 completed, 1 failed or stuck, 2 wrong usage, 3 no host, 130 left by Ctrl-C.`,
 		Example: example(`
 			amber run hello
 			amber run hello --input '{"name":"Ada"}'
@@ -38,21 +38,24 @@ Exit status: 0 completed, 1 failed, 2 wrong usage, 3 no host, 130 left by Ctrl-C
 			if len(args) != 1 {
 				return usagef(cmd, "run takes the name of one task, not %d", len(args))
 			}
+			if strings.TrimSpace(args[0]) == "" {
+				return usagef(cmd, "the name of the task is empty")
+			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			json, err := p.readInput(input)
+			value, err := p.readInput(input)
 			if err != nil {
-				return usagef(cmd, "--input: %w", err)
+				return usagef(cmd, "%w", err)
 			}
 			client, err := host.client(cmd, p.getenv)
 			if err != nil {
 				return err
 			}
-			return p.runTask(cmd.Context(), client, args[0], json)
+			return p.runTask(cmd.Context(), client, args[0], value)
 		},
 	}
-	cmd.Flags().StringVarP(&input, "input", "i", "", "the task's input: JSON, @FILE, or - for stdin (default null)")
+	cmd.Flags().StringVarP(&input, "input", "i", "", "the task's input: JSON, @FILE, or - for stdin (default: none, which the task sees as {})")
 	host.addTo(cmd)
 	return cmd
 }
@@ -64,12 +67,15 @@ func (p *program) runTask(ctx context.Context, c *client, task string, input jso
 		return hint(fmt.Errorf("run %s: %w", task, err))
 	}
 	end, err := newFollower(c, p.newView()).follow(ctx, id)
+	var stuck *stuckError
 	switch {
+	case errors.As(err, &stuck):
+		return err
 	case errors.Is(err, context.Canceled):
-		fmt.Fprintf(p.stderr, "\namber: left run %s, which goes on. Look again with\n  %s\n", id, lookAgain(c, id))
+		fmt.Fprintf(p.stderr, "\namber: left run %s, which goes on. Look again with\n  %s\n", id, c.lookAgain(id))
 		return exitCode(exitInterrupted)
 	case err != nil:
-		fmt.Fprintf(p.stderr, "amber: %v\nThe run is in its database and goes on when a host is back. Look again with\n  %s\n", err, lookAgain(c, id))
+		fmt.Fprintf(p.stderr, "amber: %v\nThe run is in its database and goes on when a host is back. Look again with\n  %s\n", err, c.lookAgain(id))
 		return exitCode(exitOf(err))
 	case phaseOf(end.Status) != completed:
 		fmt.Fprint(p.stderr, failure(task, end))
@@ -88,26 +94,44 @@ func exitOf(err error) int {
 
 // readInput returns the JSON text that --input names, to the byte; nil for none.
 func (p *program) readInput(flag string) (json.RawMessage, error) {
-	var text []byte
-	var err error
-	switch {
-	case flag == "":
+	if flag == "" {
 		return nil, nil
-	case flag == "-":
-		text, err = io.ReadAll(p.stdin)
-	case strings.HasPrefix(flag, "@"):
-		text, err = os.ReadFile(flag[1:])
-	default:
-		text = []byte(flag)
 	}
+	from, text, err := p.inputText(flag)
 	if err != nil {
 		return nil, err
 	}
+	text = bytes.TrimSpace(text)
 	var value json.RawMessage
-	if err := json.Unmarshal(text, &value); err != nil {
-		return nil, fmt.Errorf("not JSON: %w", err)
+	err = json.Unmarshal(text, &value)
+	switch {
+	case err == nil:
+		return text, nil
+	case from != "--input":
+		return nil, fmt.Errorf("%s is not JSON: %w", from, err)
 	}
-	return bytes.TrimSpace(text), nil
+	return nil, fmt.Errorf("--input is not JSON (%w): a string needs quotes, --input '\"hello\"'", err)
+}
+
+// inputText returns what --input says, and where that stood.
+func (p *program) inputText(flag string) (from string, text []byte, err error) {
+	file, isFile := strings.CutPrefix(flag, "@")
+	switch {
+	case flag == "-":
+		text, err = io.ReadAll(p.stdin)
+		if err == nil && len(bytes.TrimSpace(text)) == 0 {
+			err = errors.New("nothing came on standard input")
+		}
+		return "standard input", text, err
+	case flag == "@":
+		return "", nil, errors.New("--input @FILE: give the file's name after @")
+	case isFile:
+		if text, err = os.ReadFile(file); err != nil {
+			err = fmt.Errorf("--input: %w", err)
+		}
+		return file, text, err
+	}
+	return "--input", []byte(flag), nil
 }
 
 // hint adds what to do about errors that have a usual cause.
@@ -118,7 +142,7 @@ func hint(err error) error {
 	}
 	switch {
 	case api.Code == "TASK_NOT_FOUND":
-		return fmt.Errorf("%w\nPublish it first: %s publish FILE", err, invocation())
+		return fmt.Errorf("%w\nPublish it first (%s publish FILE). If amber dev watches it, its log says why it was refused", err, invocation())
 	case api.Status == 401 || api.Status == 403:
 		return fmt.Errorf("%w\nGive the host's key with --key or AMBER_KEY", err)
 	}
@@ -145,13 +169,6 @@ func failure(task string, end outcome) string {
 		text += printableLines(stack) + "\n"
 	}
 	return text
-}
-
-func lookAgain(c *client, id string) string {
-	if c.local {
-		return fmt.Sprintf("curl '%s'", c.statusURL(id))
-	}
-	return fmt.Sprintf("curl -H 'apikey: YOUR-KEY' '%s'", c.statusURL(id))
 }
 
 // printJSON indents a JSON text and leaves its numbers and strings as they are.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -12,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 func TestRunExamples(t *testing.T) {
@@ -150,15 +153,55 @@ func TestRunDetaches(t *testing.T) {
 	if code := <-exit; code != exitInterrupted {
 		t.Errorf("exit %d", code)
 	}
-	if text := stderr.String(); !strings.Contains(text, "curl '"+hostURL(t)+"/functions/v1/tasks/status?id=") {
+	if text := stderr.String(); !strings.Contains(text, "\n  curl "+hostURL(t)+"/functions/v1/tasks/status/") {
 		t.Errorf("no way to look again:\n%s", text)
+	}
+}
+
+// TestRunStuck: a run that no host can go on with is not waited for.
+func TestRunStuck(t *testing.T) {
+	t.Parallel()
+	h, err := shared()
+	must(t, err)
+	stderr := newConsole()
+	exit := make(chan int, 1)
+	args := on(t, "run", "sleeper", "--input", `{"ms":600001}`)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	go func() { exit <- run(ctx, args, strings.NewReader(""), io.Discard, stderr, noEnv) }()
+	must(t, stderr.await("sleeper > sleep: sleeping"))
+	db, err := pgx.Connect(t.Context(), "postgres://postgres:postgres@127.0.0.1:"+h.dbPort+"/postgres")
+	must(t, err)
+	defer db.Close(context.WithoutCancel(t.Context()))
+	var id string
+	must(t, db.QueryRow(t.Context(), `update public.task_runs set stuck_reason = 'no such key'
+		where task_name = 'sleeper' and input->>'ms' = '600001' returning id`).Scan(&id))
+	if code := <-exit; code != exitFailed {
+		t.Errorf("exit %d", code)
+	}
+	want := "amber: run " + id + " is stuck: no such key\nIt goes on when stuck_reason is cleared in task_runs and stack_runs.\n"
+	if !strings.HasSuffix(stderr.String(), want) {
+		t.Errorf("no %q at the end of\n%s", want, stderr)
+	}
+}
+
+func TestRunNamesNestedLogs(t *testing.T) {
+	t.Parallel()
+	code, _, stderr := amber(t, on(t, "run", "order-fulfilment", "--input", `{"card":"card-declined"}`)...)
+	if code != 0 {
+		t.Errorf("exit %d: %s", code, stderr)
+	}
+	for _, want := range []string{"  [info] release-stock: released ", "  [warn] order A-1001: cancelled"} {
+		if !strings.Contains(stderr, want) {
+			t.Errorf("no %q in\n%s", want, stderr)
+		}
 	}
 }
 
 func TestRunUnknownTask(t *testing.T) {
 	t.Parallel()
 	code, _, stderr := amber(t, on(t, "run", "no-such-task")...)
-	if code != exitFailed || !strings.Contains(stderr, "no-such-task") || !strings.Contains(stderr, "publish FILE") {
+	if code != exitFailed || !strings.Contains(stderr, "no-such-task") || !strings.Contains(stderr, "publish FILE). If amber dev watches it") {
 		t.Errorf("exit %d: %s", code, stderr)
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -20,7 +22,7 @@ type target struct{ url, key string }
 // addTo gives cmd the flags --url and --key.
 func (t *target) addTo(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&t.url, "url", "", "the host (default $AMBER_URL, $SUPABASE_URL, else http://127.0.0.1:"+defaultPort+")")
-	cmd.Flags().StringVar(&t.key, "key", "", "an API key (default $AMBER_KEY, $SUPABASE_SERVICE_ROLE_KEY; not needed on this machine)")
+	cmd.Flags().StringVar(&t.key, "key", "", "an API key (default $AMBER_KEY, for $SUPABASE_URL $SUPABASE_SERVICE_ROLE_KEY; not needed on this machine)")
 }
 
 // client returns the client of the host that flags and environment name.
@@ -29,22 +31,48 @@ func (t *target) client(cmd *cobra.Command, getenv func(string) string) (*client
 	if err != nil {
 		return nil, usagef(cmd, "%w", err)
 	}
-	key := cmp.Or(t.key, getenv("AMBER_KEY"), getenv("SUPABASE_SERVICE_ROLE_KEY"))
-	local := key == ""
-	if local {
-		if !loopback(base.Hostname()) {
-			return nil, usagef(cmd, "%s needs a key: give --key or set AMBER_KEY", base.Host)
-		}
-		key = keys.Local().ServiceRoleKey
+	if t.key != "" {
+		c := newClient(base.String(), t.key)
+		c.shellKey = "YOUR-KEY"
+		return c, nil
 	}
-	c := newClient(base.String(), key)
-	c.local = local
-	return c, nil
+	variables := t.keyVariables(base, getenv)
+	for _, name := range variables {
+		if key := getenv(name); key != "" {
+			c := newClient(base.String(), key)
+			c.shellKey = "$" + name
+			return c, nil
+		}
+	}
+	if !loopback(base.Hostname()) {
+		return nil, usagef(cmd, "%s needs a key: give --key or set %s", base.Host, variables[0])
+	}
+	return newClient(base.String(), keys.Local().ServiceRoleKey), nil
+}
+
+// keyVariables names the variables that may hold base's key, the likelier
+// first. A key goes only where its own URL leads, and to this machine: many
+// a shell has the key of a project that --url does not name.
+func (t *target) keyVariables(base *url.URL, getenv func(string) string) []string {
+	names := []string{"AMBER_KEY", "SUPABASE_SERVICE_ROLE_KEY"}
+	if t.url == "" && getenv("AMBER_URL") == "" && getenv("SUPABASE_URL") != "" {
+		slices.Reverse(names)
+	}
+	if loopback(base.Hostname()) {
+		return names
+	}
+	return names[:1]
 }
 
 func (t *target) base(getenv func(string) string) (*url.URL, error) {
-	text := cmp.Or(t.url, getenv("AMBER_URL"), getenv("SUPABASE_URL"),
-		"http://127.0.0.1:"+cmp.Or(getenv("AMBER_PORT"), defaultPort))
+	text := cmp.Or(t.url, getenv("AMBER_URL"), getenv("SUPABASE_URL"))
+	if text == "" {
+		port := cmp.Or(getenv("AMBER_PORT"), defaultPort)
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return nil, fmt.Errorf("AMBER_PORT: %q is not a port: want a number from 1 to 65535", port)
+		}
+		text = "http://127.0.0.1:" + port
+	}
 	base, err := url.Parse(text)
 	if err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" {
 		return nil, fmt.Errorf("%q is not the address of a host; one looks like http://127.0.0.1:%s", text, defaultPort)

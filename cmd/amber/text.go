@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 	"unicode"
@@ -29,6 +30,17 @@ func printableLines(text string) string {
 	return strings.Join(lines, "\n")
 }
 
+// quoted writes text as one word of a shell's command line.
+func quoted(text string) string {
+	safe := func(r rune) bool {
+		return r < unicode.MaxASCII && (unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("_-./:,=@%+", r))
+	}
+	if text != "" && strings.IndexFunc(text, func(r rune) bool { return !safe(r) }) < 0 {
+		return text
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
+}
+
 // columns measures text. Characters of ambiguous width take one column,
 // whatever the environment says: drawings must not depend on it.
 var columns = &runewidth.Condition{StrictEmojiNeutral: true}
@@ -36,6 +48,19 @@ var columns = &runewidth.Condition{StrictEmojiNeutral: true}
 // fit shortens text to at most width columns.
 func fit(text string, width int) string {
 	return columns.Truncate(text, max(width, 0), "…")
+}
+
+// ordinal is what number adds to a call's name.
+var ordinal = regexp.MustCompile(` #[0-9]+$`)
+
+// fitName is fit for the names of calls: it cuts what siblings have in common,
+// not what tells them apart.
+func fitName(name string, width int) string {
+	suffix := ordinal.FindString(name)
+	if columns.StringWidth(name) <= width || columns.StringWidth(suffix) >= width {
+		return fit(name, width)
+	}
+	return fit(strings.TrimSuffix(name, suffix), width-columns.StringWidth(suffix)) + suffix
 }
 
 // pad fills text up with spaces to width columns.

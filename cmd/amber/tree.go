@@ -217,11 +217,13 @@ func (r row) paint(left int, p paper) string {
 	b.add(colours[r.phase], r.glyph)
 	label := " " + r.label
 	room := max(left-columns.StringWidth(r.prefix+r.glyph), min(columns.StringWidth(label), leastLabel))
-	b.add(plain, pad(fit(label, room), room))
-	b.addWhole(colours[r.phase], "  "+pad(string(r.phase), len(completed)))
-	b.addWhole(dim, fmt.Sprintf("  %6s", r.took))
+	b.add(plain, pad(fitName(label, room), room))
+	note := ""
 	if r.note != "" {
-		b.add(dim, "  "+r.note)
+		note = "  " + r.note
 	}
+	b.addBefore(note, colours[r.phase], "  "+pad(string(r.phase), len(completed)))
+	b.addBefore(note, dim, fmt.Sprintf("  %6s", r.took))
+	b.add(dim, note)
 	return b.String()
 }

@@ -82,6 +82,18 @@ func TestDrawTree(t *testing.T) {
 		"too narrow": {under(leaf("a-long-name-of-a-task", waiting), leaf("日本語の名前のタスク", failed)), paper{24, 9, false}, `
 ◐ a-long-nam…  waiting
 └─ ✗ 日本語の名…`},
+		"names that differ at the end": {under(leaf("a", waiting), leaf("warehouse-inventory", completed), leaf("warehouse-inventory #14", completed)), paper{39, 9, false}, `
+◐ a                  waiting      1.0s
+├─ ✓ warehouse-inv…  completed   500ms
+└─ ✓ warehouse… #14  completed   500ms`},
+		"40 columns and a note": {under(leaf("order-fulfilment", waiting),
+			&call{label: "charge-card", phase: failed, started: ago(time.Second), ended: ago(0), reason: "the bank did not answer"},
+			&call{label: "sleep", phase: sleeping, started: ago(0), due: noon.Add(90 * time.Second)},
+			&call{label: "b", phase: failed, started: ago(time.Second), ended: ago(0), reason: "no"}), paper{39, 9, false}, `
+◐ order-fulfilment  waiting      1.0s
+├─ ✗ charge-card    the bank did not a…
+├─ ◷ sleep          wakes in 1m30s
+└─ ✗ b              failed     no`},
 		"deeper than the screen": {chain(12), paper{60, 5, false}, `
 ◐ t12                           waiting      1.0s
 └─ ◐ t11                        waiting      1.0s
@@ -154,6 +166,21 @@ func TestCallTree(t *testing.T) {
 └─ ✓ sleep #2         completed   500ms`
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestQuoted(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"/usr/bin/amber":  "/usr/bin/amber",
+		"/my tools/amber": "'/my tools/amber'",
+		"it's":            `'it'\''s'`,
+		"":                "''",
+		"é":               "'é'",
+	} {
+		if got := quoted(text); got != want {
+			t.Errorf("quoted(%q) = %s, want %s", text, got, want)
+		}
 	}
 }
 

@@ -52,7 +52,7 @@ func (v *lineView) show(s scene) {
 		events = append(events, event{s.now, text})
 	}
 	for _, l := range s.logs {
-		events = append(events, event{l.At, fmt.Sprintf("[%s] %s", printable(l.Level), printable(l.Message))})
+		events = append(events, event{l.At, fmt.Sprintf("[%s] %s", printable(l.Level), l.text())})
 	}
 	events = v.news(events, s.root, "")
 	slices.SortStableFunc(events, func(a, b event) int { return a.at.Compare(b.at) })

@@ -16,7 +16,10 @@ func TestLineView(t *testing.T) {
 	v.show(scene{root: root, now: noon})
 	nap := &call{id: "nap", label: "sleep", phase: sleeping, started: noon, due: noon.Add(2 * time.Second)}
 	root = under(leaf("order", waiting), leaf("reserve", completed), nap)
-	v.show(scene{root: root, now: noon, logs: []logLine{{At: ago(500 * time.Millisecond), Level: "info", Message: "two\nlines"}}})
+	v.show(scene{root: root, now: noon, logs: []logLine{
+		{At: ago(500 * time.Millisecond), Level: "info", Message: "two\nlines"},
+		{At: ago(400 * time.Millisecond), Level: "warn", Message: "careful", task: "reserve"},
+	}})
 	v.show(scene{root: root, now: noon}) // nothing new
 	v.show(scene{root: root, now: noon.Add(time.Second), lost: time.Second})
 	v.show(scene{root: root, now: noon.Add(2 * time.Second), lost: 2 * time.Second})
@@ -29,6 +32,7 @@ func TestLineView(t *testing.T) {
     0.00s  order: started
     0.50s  [info] two lines
     0.50s  order > reserve: completed in 500ms
+    0.60s  [warn] reserve: careful
     1.00s  order > sleep: sleeping for 2.0s
     2.00s  host unreachable, retrying (the run is safe in its database)
     3.00s  order > sleep: completed in 2.0s
@@ -60,10 +64,10 @@ func TestLiveViewRedrawsInPlace(t *testing.T) {
 	out.Reset()
 	v.show(scene{
 		root: under(leaf("order", waiting), leaf("reserve", completed)), now: noon, lost: 3 * time.Second,
-		logs: []logLine{{Level: "warn", Message: "careful\x1b[2J"}},
+		logs: []logLine{{Level: "warn", Message: "careful\x1b[2J", task: "reserve"}},
 	})
 	want := "\x1b[2A\r" +
-		" warn careful [2J\x1b[K\n" +
+		" warn reserve: careful [2J\x1b[K\n" +
 		"◐ order       waiting      1.0s\x1b[K\n" +
 		"└─ ✓ reserve  completed   500ms\x1b[K\n" +
 		"! host unreachable, retrying for 3.0s  (the run is safe in its database)\x1b[K\n" +
@@ -73,9 +77,29 @@ func TestLiveViewRedrawsInPlace(t *testing.T) {
 	}
 }
 
+// A window that becomes narrower wraps the lines on it: the next drawing begins
+// above all their rows.
+func TestLiveViewInANarrowerWindow(t *testing.T) {
+	t.Parallel()
+	out := &glass{width: 80, height: 10}
+	v := &liveView{out: out, colour: true}
+	root := under(leaf("order", waiting), leaf("a-task-with-a-long-name", running))
+	v.show(scene{root: root, now: noon}) // lines of 47 columns each
+	for _, test := range []struct {
+		width int
+		up    string
+	}{{47, "\x1b[2A\r"}, {20, "\x1b[6A\r"}, {80, "\x1b[2A\r"}} {
+		out.Reset()
+		out.width = test.width
+		v.show(scene{root: root, now: noon})
+		if got := out.String(); !strings.HasPrefix(got, test.up) {
+			t.Errorf("%d columns: %q, want %q first", test.width, got, test.up)
+		}
+	}
+}
+
 func TestTerminalOf(t *testing.T) {
 	t.Parallel()
-	env := func(values map[string]string) func(string) string { return func(k string) string { return values[k] } }
 	if _, ok := terminalOf(&bytes.Buffer{}, env(nil)); ok {
 		t.Error("a buffer is taken for a terminal")
 	}

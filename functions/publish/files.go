@@ -8,11 +8,18 @@ import (
 	"strings"
 )
 
-// Files lists the task files under a directory, *.js and *.mjs, and the
-// directories they may be in, "." included, both in lexical order. What begins
+// Listing is what there is under a directory, each in lexical order. What begins
 // with a dot and node_modules are left out.
-func Files(fsys fs.FS) (files, dirs []string, err error) {
-	err = fs.WalkDir(fsys, ".", func(name string, entry fs.DirEntry, err error) error {
+type Listing struct {
+	Files      []string // of tasks, *.js and *.mjs
+	Dirs       []string // where they may be, "." included
+	TypeScript []string // what would be tasks once it is compiled
+}
+
+// List lists what there is under a directory.
+func List(fsys fs.FS) (Listing, error) {
+	var l Listing
+	err := fs.WalkDir(fsys, ".", func(name string, entry fs.DirEntry, err error) error {
 		switch base := path.Base(name); {
 		case err != nil:
 			return err
@@ -21,21 +28,31 @@ func Files(fsys fs.FS) (files, dirs []string, err error) {
 				return fs.SkipDir
 			}
 		case entry.IsDir():
-			dirs = append(dirs, name)
+			l.Dirs = append(l.Dirs, name)
 		case IsTaskFile(name):
-			files = append(files, name)
+			l.Files = append(l.Files, name)
+		case IsTypeScript(name):
+			l.TypeScript = append(l.TypeScript, name)
 		}
 		return nil
 	})
 	if err != nil {
-		return nil, nil, fmt.Errorf("list task files: %w", err)
+		return Listing{}, fmt.Errorf("list task files: %w", err)
 	}
-	return files, dirs, nil
+	return l, nil
 }
 
 // IsTaskFile reports whether a file of that name holds a task.
 func IsTaskFile(name string) bool {
 	return slices.Contains([]string{".js", ".mjs"}, path.Ext(name)) && !strings.HasPrefix(path.Base(name), ".")
+}
+
+// IsTypeScript reports whether a file of that name holds TypeScript that
+// compiles to code: declarations do not.
+func IsTypeScript(name string) bool {
+	ext := path.Ext(name)
+	return slices.Contains([]string{".ts", ".tsx", ".mts", ".cts"}, ext) &&
+		!strings.HasSuffix(strings.TrimSuffix(name, ext), ".d") && !strings.HasPrefix(path.Base(name), ".")
 }
 
 // Read makes a Source of a file: the task is called as the file is, without its

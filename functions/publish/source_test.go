@@ -2,7 +2,7 @@ package publish_test
 
 import (
 	"errors"
-	"slices"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -33,24 +33,26 @@ func TestDescription(t *testing.T) {
 	}
 }
 
-func TestFiles(t *testing.T) {
+func TestList(t *testing.T) {
 	t.Parallel()
 	fsys := fstest.MapFS{}
 	for _, name := range []string{
-		"b.js", "a.mjs", "sub/c.js", "sub/deep/d.js", "x.ts", "README.md", ".hidden.js", ".git/e.js",
+		"b.js", "a.mjs", "sub/c.js", "sub/deep/d.js", "x.ts", "sub/y.mts", "types.d.ts", ".z.ts", "README.md", ".hidden.js", ".git/e.js",
 		"node_modules/f.js", "sub/node_modules/g/h.js", "i.js.swp", "j.js~", "k.json",
 	} {
 		fsys[name] = &fstest.MapFile{Data: []byte("1")}
 	}
-	files, dirs, err := publish.Files(fsys)
+	got, err := publish.List(fsys)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := []string{"a.mjs", "b.js", "sub/c.js", "sub/deep/d.js"}; !slices.Equal(files, want) {
-		t.Errorf("files %q, want %q", files, want)
+	want := publish.Listing{
+		Files:      []string{"a.mjs", "b.js", "sub/c.js", "sub/deep/d.js"},
+		Dirs:       []string{".", "sub", "sub/deep"},
+		TypeScript: []string{"sub/y.mts", "x.ts"},
 	}
-	if want := []string{".", "sub", "sub/deep"}; !slices.Equal(dirs, want) {
-		t.Errorf("dirs %q, want %q", dirs, want)
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

@@ -111,6 +111,7 @@ func (h *handler) info(w http.ResponseWriter, _ *http.Request, _ string) error {
 		Version   string   `json:"version"`
 		Status    string   `json:"status"`
 		Endpoints []string `json:"endpoints"`
+		// Service and version are the original's: its clients look for them.
 	}{"Tasker Edge Function", "1.0.0", "running", endpoints})
 	return nil
 }

@@ -17,8 +17,9 @@ const KeySize = 32
 var (
 	// ErrUnknownKey says that something was sealed with a key that the ring does not hold.
 	ErrUnknownKey = errors.New("keys: unknown key")
-	// ErrForged says that sealed bytes or their associated data are not what was sealed.
-	ErrForged = errors.New("keys: forged or damaged")
+	// ErrForged says that sealed bytes or their associated data are not what was sealed,
+	// or not with the key that has the id here.
+	ErrForged = errors.New("keys: sealed with another key of that id, or damaged")
 )
 
 // Ring encrypts and authenticates with AES-256-GCM. Its first key seals, all of

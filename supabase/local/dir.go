@@ -7,23 +7,43 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
 )
 
 // DefaultDir is where amber keeps a user's data unless told otherwise: below
-// /var/lib for root, whose home Postgres may not enter, else below the user's
-// configuration directory.
+// /var/lib for root, whose home Postgres may not enter, else where the system
+// has the data of a user's programs, which $XDG_DATA_HOME may say.
 func DefaultDir(uid int) (string, error) {
 	if uid == 0 {
 		return "/var/lib/amber", nil
 	}
-	base, err := os.UserConfigDir()
+	if base := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(base) { // to be ignored if it is not
+		return filepath.Join(base, "amber"), nil
+	}
+	home, err := os.UserHomeDir()
 	if err != nil {
 		return "", fmt.Errorf("find a place for data: %w: choose one with --data", err)
 	}
-	return filepath.Join(base, "amber"), nil
+	if runtime.GOOS == "darwin" {
+		return filepath.Join(home, "Library", "Application Support", "amber"), nil
+	}
+	return filepath.Join(home, ".local", "share", "amber"), nil
+}
+
+// HasDatabase reports whether Start would find a database in a directory.
+func HasDatabase(dir string) (bool, error) {
+	l, err := layoutOf(dir)
+	if err != nil {
+		return false, err
+	}
+	_, err = os.Lstat(l.data)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // layout names what is in a directory; see the package comment.

@@ -99,7 +99,8 @@ func portFree(port int) error {
 }
 
 func portInUse(port int) error {
-	return fmt.Errorf("%w: another program listens on 127.0.0.1:%d: stop it, or choose another port with --db-port", ErrPortInUse, port)
+	return fmt.Errorf("%w: another program listens on 127.0.0.1:%d: stop it (a local Supabase, or the Postgres of a killed amber with another --data), "+
+		"or choose another port with --db-port or AMBER_DB_PORT", ErrPortInUse, port)
 }
 
 // arguments holds what amber relies on. The rest is postgresql.conf's, which is

@@ -136,7 +136,7 @@ func TestRefusals(t *testing.T) {
 
 	port := portOf(t, s)
 	_, err = local.Start(t.Context(), local.Config{Dir: pgtest.Dir(t), Port: port})
-	refused(t, err, local.ErrPortInUse, strconv.Itoa(port), "--db-port")
+	refused(t, err, local.ErrPortInUse, strconv.Itoa(port), "a local Supabase, or the Postgres of a killed amber", "--db-port or AMBER_DB_PORT")
 	stop(t, s)
 
 	if err := os.WriteFile(filepath.Join(dir, "data", "PG_VERSION"), []byte("9\n"), 0o600); err != nil {
