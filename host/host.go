@@ -98,6 +98,9 @@ func open(ctx context.Context, c Config) (*building, error) {
 		return nil, errors.Join(err, b.close(ctx))
 	}
 	b.join(c, ring)
+	if err := b.store.CheckKeys(ctx); err != nil { // before anybody is told that the host is ready
+		return nil, errors.Join(err, b.close(ctx))
+	}
 	return b, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -95,6 +96,66 @@ func TestLostKeys(t *testing.T) {
 	}
 	if _, err := os.Stat(dir + "/amber-keys"); !os.IsNotExist(err) {
 		t.Errorf("new keys were made: %v", err)
+	}
+}
+
+// TestPostgresEnds: without its Postgres a host is no use, and says so.
+func TestPostgresEnds(t *testing.T) {
+	t.Parallel()
+	dir := reachableDir(t)
+	r := start(t, func(c *host.Config) { c.DataDir, c.DBPort = dir, freePort(t) })
+	file, err := os.ReadFile(dir + "/postgres/data/postmaster.pid")
+	if err != nil {
+		t.Fatal(err)
+	}
+	line, _, _ := strings.Cut(string(file), "\n")
+	pid, err := strconv.Atoi(line)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.wait(); err == nil || !strings.Contains(err.Error(), "Postgres has ended by itself") {
+		t.Errorf("Run: %v", err)
+	}
+}
+
+// TestDatabaseAway: while the database takes no connections requests are told
+// to come back, and afterwards everything goes on.
+func TestDatabaseAway(t *testing.T) {
+	t.Parallel()
+	r := start(t, func(c *host.Config) { c.TasksDir = tasksDir(t, map[string]string{"ok.js": "module.exports = () => 'ok'"}) })
+	config, err := pgx.ParseConfig(r.info.DatabaseURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := config.Database
+	config.Database = "postgres"
+	admin, err := pgx.ConnectConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer admin.Close(context.WithoutCancel(t.Context()))
+	sql := func(statement string) {
+		if _, err := admin.Exec(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sql("alter database " + name + " allow_connections false")
+	sql("select pg_terminate_backend(pid) from pg_stat_activity where datname = '" + name + "'")
+	for _, path := range []string{"/functions/v1/tasks/execute", "/functions/v1/tasks"} {
+		a := r.do(t, "POST", path, `{"taskName":"ok"}`)
+		if a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" || a.text(t, "code") != "DATABASE_UNAVAILABLE" {
+			t.Errorf("%s: %d %v %s", path, a.status, a.header, a.body)
+		}
+	}
+	if a := r.do(t, "GET", "/health", ""); a.status != http.StatusServiceUnavailable {
+		t.Errorf("health: %d %s", a.status, a.body)
+	}
+	sql("alter database " + name + " allow_connections true")
+	if run := r.execute(t, `{"taskName":"ok"}`); run.Status != "completed" {
+		t.Errorf("afterwards: %+v", run)
 	}
 }
 

@@ -30,6 +30,9 @@ func (h *Host) serve(ctx context.Context, listener net.Listener, b *building, wa
 
 	g, stopping := errgroup.WithContext(ctx)
 	g.Go(func() error { return run(running, b.processor.Run) })
+	if b.database.server != nil {
+		g.Go(func() error { return b.database.server.Wait(stopping) })
+	}
 	if watcher != nil {
 		g.Go(func() error { return watcher.run(stopping) })
 	}

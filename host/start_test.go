@@ -63,6 +63,7 @@ type running struct {
 	client *http.Client
 	lines  logLines
 	stop   func() error // ends the host and returns what Run did
+	wait   func() error // returns what Run did when it ends by itself
 }
 
 // start starts a host on a database of its own. It is open, and has no tasks but what change sets.
@@ -101,6 +102,11 @@ func (r *running) run(config host.Config) {
 		}
 		stopped = true
 		cancel()
+		return <-ended
+	}
+	r.wait = func() error {
+		stopped = true
+		defer cancel()
 		return <-ended
 	}
 	r.t.Cleanup(func() {

@@ -100,17 +100,7 @@ func orDefault[T comparable](v, def T) T {
 // ends. Then slices run to their next await, calls in flight get the drain
 // time, and everything still held is given back. Run may be called once.
 func (p *Processor) Run(ctx context.Context) error {
-	err := p.cfg.Store.CheckKeys(ctx)
-	if err == nil {
-		err = p.saveImage(ctx)
-	}
-	if err == nil {
-		err = p.cfg.Store.Unpark(ctx)
-	}
-	if err == nil {
-		err = p.register(ctx, p.cfg.Exclusive)
-	}
-	if err != nil {
+	if err := p.begin(ctx); err != nil {
 		if ctx.Err() != nil {
 			return nil // told to stop before it had started
 		}
@@ -127,6 +117,35 @@ func (p *Processor) Run(ctx context.Context) error {
 	loops.Wait()
 	p.drain(work, cancel)
 	return nil
+}
+
+// begin makes the database ready for this host, and this host known to it. It
+// waits for a database that is away.
+func (p *Processor) begin(ctx context.Context) error {
+	for wait := 200 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		err := p.introduce(ctx)
+		if err == nil || !Unavailable(err) || ctx.Err() != nil {
+			return err
+		}
+		p.cfg.Log.Warn("start: the database is away", "err", err)
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+		}
+	}
+}
+
+func (p *Processor) introduce(ctx context.Context) error {
+	if err := p.cfg.Store.CheckKeys(ctx); err != nil {
+		return err
+	}
+	if err := p.saveImage(ctx); err != nil {
+		return err
+	}
+	if err := p.cfg.Store.Unpark(ctx); err != nil {
+		return err
+	}
+	return p.register(ctx, p.cfg.Exclusive)
 }
 
 // saveImage stores the image that this host's snapshots are deltas against, so

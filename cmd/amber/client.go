@@ -23,7 +23,7 @@ type client struct {
 }
 
 func newClient(base, key string) *client {
-	return &client{base: base, key: key, http: &http.Client{}}
+	return &client{base: base, key: key, http: &http.Client{CheckRedirect: stayHere}}
 }
 
 // unreachableError says that no host answered, or that it went away amid the answer.
@@ -198,3 +198,6 @@ func (c *client) unreachable(err error) error {
 	}
 	return &unreachableError{base: c.base, err: err}
 }
+
+// stayHere follows no redirect: the key is for one host.
+func stayHere(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/amberhost/amber/service"
+	"github.com/amberhost/amber/stack"
 )
 
 // Codes of a [Problem] that concern the request and not what it asks for.
@@ -17,6 +18,7 @@ const (
 	CodeNotFound         = "NOT_FOUND"
 	CodeTooLarge         = "PAYLOAD_TOO_LARGE"
 	CodeInternal         = "INTERNAL_ERROR"
+	CodeUnavailable      = "DATABASE_UNAVAILABLE"
 )
 
 // Problem is an error as a client of a function reads it.
@@ -50,6 +52,10 @@ func ProblemOf(err error) *Problem {
 	}
 	var e *service.Error
 	if !errors.As(err, &e) {
+		if stack.Unavailable(err) {
+			return &Problem{Status: http.StatusServiceUnavailable, Code: CodeUnavailable,
+				Message: "The database cannot be reached now. Nothing was lost; try again."}
+		}
 		return &Problem{Status: http.StatusInternalServerError, Code: CodeInternal,
 			Message: "An unexpected server error occurred while processing the request."}
 	}
@@ -68,6 +74,9 @@ func Fail(w http.ResponseWriter, r *http.Request, log *slog.Logger, err error) {
 	problem := ProblemOf(err)
 	if problem.Status >= 500 && !errors.Is(err, context.Canceled) {
 		log.ErrorContext(r.Context(), "request failed", "method", r.Method, "path", r.URL.Path, "err", err)
+	}
+	if problem.Status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", "1")
 	}
 	JSON(w, problem.Status, problem)
 }

@@ -46,8 +46,9 @@ func (s *Server) launch(ctx context.Context, cfg Config, l layout, b binaries, a
 }
 
 // errOrphans: the sessions of a postmaster that was killed have not all
-// noticed yet, and a new one may not start before they have.
-var errOrphans = errors.New("sessions of a killed Postgres are still ending")
+// noticed yet, or its own process has not gone, and a new one may not start
+// before they have.
+var errOrphans = errors.New("a killed Postgres is still ending")
 
 // ready returns when the server answers. If it does not come to that, the
 // server has ended when ready returns.
@@ -79,7 +80,8 @@ func (s *Server) ready(ctx context.Context, log *serverLog) error {
 func died(log *serverLog, port int) error {
 	tail := log.tail()
 	switch {
-	case strings.Contains(tail, "pre-existing shared memory block"):
+	case strings.Contains(tail, "pre-existing shared memory block"),
+		strings.Contains(tail, "lock file") && strings.Contains(tail, "already exists"): // of a process not yet waited for
 		return errOrphans
 	case strings.Contains(tail, "Address already in use"):
 		return portInUse(port)

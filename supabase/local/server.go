@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"time"
 )
 
 // DefaultPort is the database port of a local Supabase.
@@ -66,6 +67,25 @@ func (s *Server) Stop(ctx context.Context) error {
 	})
 	return s.stopErr
 }
+
+// Wait returns an error when the server has ended although nobody stopped it,
+// and nil when ctx is done.
+func (s *Server) Wait(ctx context.Context) error {
+	for !s.postmaster.gone() {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(watchInterval):
+		}
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	return errors.New("the embedded Postgres has ended by itself: its log is server.log in the data directory; start again, it recovers what was committed")
+}
+
+// watchInterval is how often Wait looks.
+const watchInterval = 500 * time.Millisecond
 
 func start(ctx context.Context, cfg Config) (*Server, error) {
 	if cfg.Port == 0 {

@@ -127,6 +127,38 @@ func TestAdoption(t *testing.T) {
 	}
 }
 
+// TestEverythingKilled: the host is killed, and its Postgres before anybody has
+// waited for either.
+func TestEverythingKilled(t *testing.T) {
+	t.Parallel()
+	dir := pgtest.Dir(t)
+	pid, port := abandon(t, dir)
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, local.Config{Dir: dir, Port: port})
+	if s.Adopted() || query(t, s, "select 1::text") != "1" {
+		t.Error("the server was not started anew")
+	}
+}
+
+func TestWait(t *testing.T) {
+	t.Parallel()
+	dir := pgtest.Dir(t)
+	s := start(t, local.Config{Dir: dir})
+	told, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Wait(told); err != nil {
+		t.Errorf("told to return: %v", err)
+	}
+	if err := syscall.Kill(pidOf(t, dir), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Wait(t.Context()); err == nil {
+		t.Error("a killed server goes unnoticed")
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	dir := pgtest.Dir(t)
