@@ -125,7 +125,9 @@ func TestPostgresEnds(t *testing.T) {
 // to come back, and afterwards everything goes on.
 func TestDatabaseAway(t *testing.T) {
 	t.Parallel()
-	r := start(t, func(c *host.Config) { c.TasksDir = tasksDir(t, map[string]string{"ok.js": "module.exports = () => 'ok'"}) })
+	r := start(t, func(c *host.Config) {
+		c.TasksDir = tasksDir(t, map[string]string{"ok.js": "module.exports = () => 'ok'"})
+	})
 	config, err := pgx.ParseConfig(r.info.DatabaseURL)
 	if err != nil {
 		t.Fatal(err)

@@ -28,7 +28,7 @@ func boot(ctx context.Context, s *sandbox, o Options) (*Image, error) {
 	s.image = new(Image)
 	ctx = context.WithValue(ctx, sandboxKey{}, s)
 	for _, step := range []func(context.Context, *sandbox, Options) error{
-		moveStack, startEngine, growTables, loadPrelude, allocateScratch, hideModules, patchTexts, fillHoles,
+		moveStack, startEngine, growTables, loadPrelude, trackRejections, allocateScratch, hideModules, patchTexts, fillHoles,
 	} {
 		if err := step(ctx, s, o); err != nil {
 			return nil, err
@@ -149,23 +149,21 @@ func (s *sandbox) bootFailure(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	text, err := s.stringOf(ctx, thrown)
-	if err != nil {
-		return err
+	var parts [2][]byte
+	for i, key := range []string{"message", "stack"} {
+		name, err := s.newCString(ctx, []byte(key))
+		if err != nil {
+			return err
+		}
+		v, err := s.export(ctx, "JS_GetPropertyStr", uint64(s.image.Context), thrown, uint64(name))
+		if err != nil {
+			return err
+		}
+		if parts[i], err = s.stringOf(ctx, v); err != nil {
+			return err
+		}
 	}
-	stack, err := s.newCString(ctx, []byte("stack"))
-	if err != nil {
-		return err
-	}
-	v, err := s.export(ctx, "JS_GetPropertyStr", uint64(s.image.Context), thrown, uint64(stack))
-	if err != nil {
-		return err
-	}
-	frames, err := s.stringOf(ctx, v)
-	if err != nil {
-		return err
-	}
-	return fmt.Errorf("evaluate prelude: %s %s", text, frames)
+	return fmt.Errorf("evaluate prelude: %s %s", parts[0], parts[1])
 }
 
 func (s *sandbox) allocateArguments(ctx context.Context) error {

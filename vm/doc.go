@@ -23,7 +23,8 @@
 //	engine.go run.go pool.go   slices: Start, Resume, VMs for them
 //	sandbox.go host.go wasi.go one VM: calls into the guest and out of it
 //	string.go trap.go          what comes out of it: strings, traps
-//	slice.go outcome.go call.go what a slice did
+//	rejection.go               promises rejected with nothing awaiting them
+//	slice.go outcome.go call.go clip.go what a slice did
 //	load.go syntax.go import.go source to function, what is refused, Check
 //	prelude.js                 the half that runs in the guest
 //	boot.go image.go           a booted engine as bytes
@@ -48,6 +49,14 @@
 //
 // CPU time has no limit yet: a loop that never ends keeps its slot, and since
 // compiled wasm cannot be preempted, Go's garbage collector waits for it too.
-// Memory, stack and log lines are limited. A stack overflow ends the run as a
-// RangeError; the task cannot catch it.
+// Memory, stack, log lines and the texts of errors are limited. A stack
+// overflow ends the run as a RangeError; the task cannot catch it.
+//
+// Error.prepareStackTrace and CallSite's getFunction are taken away, since they
+// hand out the prelude's own functions, and Error.stackTraceLimit has no effect.
+// A rejection that nothing awaits is a warning in the run's log, even if the
+// task comes to await it in a later turn.
+//
+// While a task has an accessor at an index of Array.prototype or
+// Object.prototype, JSON.stringify runs it, and so do calls and results.
 package vm

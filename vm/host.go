@@ -26,6 +26,7 @@ var (
 	errStackOverflow = errors.New("guest stack overflow")
 	errGuestExit     = errors.New("guest called exit")
 	errHostCall      = errors.New("guest passed a bad argument to its host")
+	errHostReentered = errors.New("guest called its host from within a call to it")
 )
 
 // sandboxKey is the context key under which a guest call finds its sandbox.
@@ -43,7 +44,8 @@ func instantiateHost(ctx context.Context, r wazero.Runtime, log *slog.Logger) er
 }
 
 // hostFunction is what JavaScript calls: jsFunctionProxy(JSContext, this, argc,
-// argv). A null context never comes from JavaScript: that is a guard. A panic
+// argv). A null context never comes from JavaScript: that is code which harden
+// added. A panic
 // unwinds the guest and comes back as the error of the call that entered it.
 func hostFunction(ctx context.Context, stack []uint64) {
 	s, ok := ctx.Value(sandboxKey{}).(*sandbox)
@@ -51,25 +53,44 @@ func hostFunction(ctx context.Context, stack []uint64) {
 		panic(errHostCall)
 	}
 	if uint32(stack[0]) == 0 {
-		if stack[1] == harden.TrapStack {
-			panic(errStackOverflow)
-		}
-		panic(errHostCall)
+		stack[0] = s.guardCall(ctx, stack[1], uint32(stack[2]), uint32(stack[3]))
+		return
 	}
 	stack[0] = s.hostCall(ctx, uint32(stack[2]), uint32(stack[3]))
 }
 
-// hostCall reads the arguments (operation, a, b, unused) and does the operation.
+func (s *sandbox) guardCall(ctx context.Context, value uint64, object, what uint32) uint64 {
+	switch {
+	case what == harden.Rejected:
+		s.rejected(ctx, object, value)
+	case what == harden.Heard:
+		s.heard(ctx, object)
+	case value == harden.TrapStack:
+		panic(errStackOverflow)
+	default:
+		panic(errHostCall)
+	}
+	return 0
+}
+
+// hostCall reads the arguments (operation, a, b, unused) and does the
+// operation. No code of a task runs within it: the functions that it enters the
+// guest through are not reentrant.
 func (s *sandbox) hostCall(ctx context.Context, argc, argv uint32) uint64 {
 	if argc < 4 || s.slice == nil { // the probe at boot passes nothing worth reading
 		return s.image.Undefined
 	}
+	if s.inHost {
+		panic(errHostReentered)
+	}
+	s.inHost = true
+	defer func() { s.inHost = false }()
 	op, a, b := s.argument(argv, 0), s.argument(argv, 1), s.argument(argv, 2)
 	switch op {
 	case opCall:
-		s.slice.call(callID(a), s.guestString(ctx, b))
+		s.slice.call(positive(a), s.guestString(ctx, b))
 	case opCancel:
-		s.slice.cancel(callID(a))
+		s.slice.cancel(positive(a))
 	case opLog:
 		if s.slice.log(s.guestString(ctx, a), s.guestString(ctx, b)) {
 			return 1
@@ -79,7 +100,7 @@ func (s *sandbox) hostCall(ctx context.Context, argc, argv uint32) uint64 {
 	case opFail:
 		s.slice.fail(s.guestString(ctx, a))
 	case opRandom:
-		return s.random(ctx, uint32(a))
+		return s.random(ctx, integer(a))
 	default:
 		panic(errHostCall)
 	}
@@ -94,13 +115,21 @@ func (s *sandbox) argument(argv uint32, i uint32) uint64 {
 	return v
 }
 
-// callID reads a JavaScript value that must be a small positive integer: the
-// tag of an integer is 0, and the tag is the upper half.
-func callID(v uint64) uint32 {
-	if v == 0 || v > 1<<31-1 {
+// integer reads a JavaScript value that must be an integer from 0 up: the tag
+// of an integer is 0, and the tag is the upper half.
+func integer(v uint64) uint32 {
+	if v > 1<<31-1 {
 		panic(errHostCall)
 	}
 	return uint32(v)
+}
+
+func positive(v uint64) uint32 {
+	n := integer(v)
+	if n == 0 {
+		panic(errHostCall)
+	}
+	return n
 }
 
 // random returns n random bytes as a JavaScript string of hex digits.

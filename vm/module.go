@@ -32,6 +32,10 @@ const (
 	layoutVersion = 1
 )
 
+// trackerIndex is where the engine's table ends, and the function that harden
+// adds to it stands. Images hold it.
+const trackerIndex = 542
+
 // guarded are the places of the engine that lower its stack pointer.
 var guarded = harden.Counts{Prologues: 418, Moves: 138}
 
@@ -47,7 +51,15 @@ func hardenedWasm() ([]byte, error) {
 	if sum := sha256.Sum256(qjsWasm); hex.EncodeToString(sum[:]) != qjsDigest {
 		return nil, fmt.Errorf("vm: engine %x is not the one this build is for: pin github.com/fastschema/qjs v0.0.6", sum)
 	}
-	return harden.Rewrite(qjsWasm, guarded)
+	wasm, err := harden.Rewrite(qjsWasm, guarded)
+	if err != nil {
+		return nil, err
+	}
+	wasm, index, err := harden.AddTracker(wasm)
+	if err == nil && index != trackerIndex {
+		err = fmt.Errorf("vm: the rejection tracker is %d in the engine's table, not %d", index, trackerIndex)
+	}
+	return wasm, err
 }
 
 // newRuntime compiles the engine. The runtime owns the compiled module.

@@ -36,7 +36,7 @@ func (e *Engine) take(ctx context.Context, image *Image, size uint32) (*sandbox,
 
 // give returns a sandbox after use: to the pool, or to nowhere when it trapped or grew.
 func (e *Engine) give(ctx context.Context, s *sandbox) {
-	s.slice = nil
+	s.slice, s.rejections = nil, nil
 	fit := !s.dead && s.memory.Size() == uint32(len(s.image.memory)) && uint32(s.stackPointer.Get()) == s.image.StackHigh
 	if fit && s.image.keep(s, cap(e.slots)) {
 		return

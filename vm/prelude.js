@@ -12,7 +12,7 @@ const { apply, defineProperty, getOwnPropertyDescriptor } = Reflect;
 const { stringify } = JSON;
 const { max, min, trunc } = Math;
 const { now } = Date;
-const P = Promise, E = Error, TE = TypeError, U8 = Uint8Array, X = Proxy, W = WeakMap, M = Map, S = String, N = Number;
+const P = Promise, E = Error, TE = TypeError, U8 = Uint8Array, X = Proxy, W = WeakMap, M = Map, S = String, N = Number, R = RegExp, RE = RangeError;
 const resolved = P.resolve.bind(P);
 const then = (promise, ok, bad) => apply(promiseThen, promise, [ok, bad]);
 const promiseThen = P.prototype.then;
@@ -23,8 +23,16 @@ const slice = uncurry(S.prototype.slice), indexOf = uncurry(S.prototype.indexOf)
 const startsWith = uncurry(S.prototype.startsWith), includes = uncurry(S.prototype.includes), parse = N.parseInt;
 const sourceOf = uncurry(Function.prototype.toString);
 const { isArray } = Array;
+const { getPrototypeOf: prototypeOf } = Reflect;
+const hasInstance = Function.prototype[Symbol.hasInstance];
+const isA = (C, value) => { try { return apply(hasInstance, C, [value]); } catch { return false; } };
+const put = (object, key, value) => defineProperty(object, key, { __proto__: null, value, writable: true, enumerable: true, configurable: true });
 const hidden = (object, key, value) => defineProperty(object, key, { __proto__: null, value, writable: true, enumerable: false, configurable: true });
 const own = (object, key) => { const d = getOwnPropertyDescriptor(object, key); return d && d.value; };
+
+// unread keeps then from looking up the constructor and species of a promise
+// that is the prelude's own: both may be a task's, and throw.
+const unread = (promise) => hidden(promise, 'constructor', undefined) && promise;
 
 // --- The host function ----------------------------------------------------
 //
@@ -75,7 +83,7 @@ const crypto = {
   getRandomValues(array) {
     if (!integerArrays[typedName(array)]) throw new TE('crypto.getRandomValues: expected an integer typed array');
     const n = typedLength(array), bytes = new U8(typedBuffer(array), typedOffset(array), n);
-    if (n > 65536) throw new RangeError('crypto.getRandomValues: at most 65536 bytes at once');
+    if (n > 65536) throw new RE('crypto.getRandomValues: at most 65536 bytes at once');
     const hex = tell(RANDOM, n);
     for (let i = 0; i < n; i++) bytes[i] = parse(slice(hex, 2 * i, 2 * i + 2), 16);
     return array;
@@ -88,13 +96,26 @@ const crypto = {
 
 // --- Errors -----------------------------------------------------------------
 
+// The engine's hook into stacks would hand a task the functions of the prelude
+// that are on one, and through them the host function.
+{
+  let site;
+  E.prepareStackTrace = (e, sites) => { site = sites[0]; return ''; };
+  void new E().stack;
+  E.prepareStackTrace = undefined;
+  delete prototypeOf(site).getFunction;
+  defineProperty(E, 'prepareStackTrace', { __proto__: null, value: undefined, writable: false, enumerable: false, configurable: false });
+  // The engine goes on with its limit of 10, whatever a task writes here.
+  defineProperty(E, 'stackTraceLimit', { __proto__: null, value: 10, writable: true, enumerable: true, configurable: false });
+}
+
 // frames returns the task's own lines of a stack: the prelude's are dropped,
 // and so are built-in functions that no line of the task called.
 function frames(stack) {
   if (typeof stack !== 'string') return '';
   const lines = split(stack, '\n');
   let out = '', natives = '';
-  for (let i = 0; i < lines.length; i++) {
+  for (let i = 0; i < lines.length && out.length < 65536; i++) {
     const line = lines[i];
     if (!startsWith(line, '    at ')) continue;
     if (includes(line, '(native)')) natives += line + '\n';
@@ -119,11 +140,12 @@ const callSite = () => new E().stack;
 
 // rejection makes the Error that a failed call rejects with.
 function rejection(error, site) {
-  const e = new E(error.message);
-  if (error.name !== undefined && error.name !== 'Error') hidden(e, 'name', error.name);
-  if (error.code !== undefined) e.code = error.code;
-  if (error.status !== undefined) e.status = error.status;
-  hidden(e, 'stack', `${error.name || 'Error'}: ${error.message}\n${frames(site)}`);
+  const message = `${own(error, 'message')}`, name = own(error, 'name') || 'Error', code = own(error, 'code'), status = own(error, 'status');
+  const e = new E(message);
+  if (name !== 'Error') hidden(e, 'name', name);
+  if (code !== undefined) put(e, 'code', code);
+  if (status !== undefined) put(e, 'status', status);
+  hidden(e, 'stack', `${name}: ${message}\n${frames(site)}`);
   return e;
 }
 
@@ -131,10 +153,16 @@ function rejection(error, site) {
 // throw, whatever the getters of the value do.
 function describe(thrown) {
   try {
-    return stringify(plain(thrown));
+    return errorText(plain(thrown));
   } catch {
     return '{"name":"Error","message":"the task threw a value that cannot be described"}';
   }
+}
+// errorText writes an error's JSON. It stringifies strings alone: for objects
+// the engine fills arrays, which runs a task's setters on Array.prototype.
+function errorText(e) {
+  const field = (key) => e[key] ? `,"${key}":${quote(e[key])}` : '';
+  return `{"message":${quote(e.message)}${field('name')}${field('code')}${field('stack')}}`;
 }
 function plain(thrown) {
   const out = { __proto__: null, name: 'Error', message: '', code: undefined, stack: '' };
@@ -147,7 +175,7 @@ function plain(thrown) {
   out.name = read('name') || 'Error';
   out.code = read('code');
   if (message) out.message = message;
-  else out.message = thrown instanceof E ? `${out.name} without a message` : `the task threw ${inspect(thrown, true)}`;
+  else out.message = isA(E, thrown) ? `${out.name} without a message` : `the task threw ${inspect(thrown, true)}`;
   if (out.name === 'ReferenceError') out.message += instead(out.message);
   const lines = frames(read('stack'));
   if (lines !== '') out.stack = `${out.name}: ${out.message}\n${lines}`;
@@ -195,7 +223,7 @@ function finish(value) {
     text = stringify(value);
   } catch (e) {
     const why = noJSON(e, '; return');
-    return end(FAIL, stringify({ __proto__: null, name: 'TypeError', code: 'INVALID_RESULT',
+    return end(FAIL, errorText({ __proto__: null, name: 'TypeError', code: 'INVALID_RESULT', stack: '',
       message: `the task's result cannot be written as JSON: ${why === '' ? plain(e).message : `it ${why}`}` }));
   }
   end(DONE, text === undefined ? 'null' : text);
@@ -204,7 +232,7 @@ function fail(thrown) {
   if (!ended) end(FAIL, describe(thrown));
 }
 function refuse(message, code) {
-  end(FAIL, stringify({ __proto__: null, name: 'Error', code: code || 'INVALID_TASK', message }));
+  end(FAIL, errorText({ __proto__: null, name: 'Error', code: code || 'INVALID_TASK', stack: '', message }));
 }
 function end(op, text) {
   for (let f = forgotten; f !== null; f = f.next) {
@@ -262,8 +290,11 @@ function settle(id, kind, value) {
     return;
   }
   if (kind === 0) return record.resolve(value);
-  if (!record.heard) forgotten = { call: record, error: value, next: forgotten };
-  record.reject(rejection(value, record.site));
+  rejectCall(record, value);
+}
+function rejectCall(record, error) {
+  if (!record.heard) forgotten = { __proto__: null, call: record, error, next: forgotten };
+  record.reject(rejection(error, record.site));
 }
 
 // --- tools --------------------------------------------------------------------
@@ -305,13 +336,18 @@ function rootOf(link) {
 function dispatch(link) {
   if (link.promise !== null) return link.promise;
   for (let l = link.parent; l !== null; l = l.parent) l.superseded = true;
-  link.promise = new P((resolve, reject) => { link.resolve = resolve; link.reject = reject; });
+  link.promise = unread(new P((resolve, reject) => { link.resolve = resolve; link.reject = reject; }));
   then(link.promise, undefined, ignore);
   link.label = labelOf(link);
-  send(link, rootOf(link).property, stepsOf(link), link.options);
+  const service = rootOf(link).property;
+  if (service === 'timer') rejectCall(link, noTimer);
+  else send(link, service, stepsOf(link), link.options);
   return link.promise;
 }
 const ignore = () => {};
+// noTimer answers what only setTimeout may ask for: the host's timer service
+// trusts its arguments.
+const noTimer = { __proto__: null, code: 'UNKNOWN_SERVICE', message: 'there is no service "timer": use tools.sleep(ms) or setTimeout(f, ms)' };
 
 const makeLink = (parent, property, args, options, called, site) => ({
   __proto__: null, parent, property, args, options, called, site,
@@ -343,13 +379,13 @@ const nodeTraps = {
       next = makeLink(link, '', list, link.options, true, callSite());
     }
     for (let l = next.parent; l !== null; l = l.parent) l.superseded = true;
-    then(resolvedNow, () => { if (!next.superseded) dispatch(next); });
+    then(resolvedNow, () => { try { if (!next.superseded) dispatch(next); } catch (e) { fail(e); } });
     return makeNode(next);
   },
   set(target, key) { throw new TE(`cannot set ${S(key)} on a tools path`); },
   defineProperty() { throw new TE('cannot define a property on a tools path'); },
 };
-const resolvedNow = resolved(undefined);
+const resolvedNow = unread(resolved(undefined));
 
 const promiseMethods = { __proto__: null, then: promiseThen, catch: P.prototype.catch, finally: P.prototype.finally };
 function listener(link, name) {
@@ -407,12 +443,15 @@ function callHostTool(service, path, args) {
 
 // --- Timers -------------------------------------------------------------------
 
+const longestTimer = 10 * 365 * 24 * 60 * 60 * 1000;
+
 function setTimer(f, delay, ...args) {
   if (typeof f !== 'function') throw new TE('setTimeout: the first argument must be a function');
   let ms = trunc(N(delay));
   if (!(ms > 0)) ms = 0;
+  if (ms > longestTimer) throw new RE(`setTimeout: at most ten years (${longestTimer} ms)`);
   const run = () => { try { apply(f, undefined, args); } catch (e) { fail(e); } };
-  return send({ __proto__: null, run, label: 'setTimeout' }, 'timer', callStep('', `[${min(ms, 8.64e15)}]`));
+  return send({ __proto__: null, run, label: 'setTimeout' }, 'timer', callStep('', `[${ms}]`));
 }
 function clearTimer(id) {
   const record = typeof id === 'number' ? mapGet(pending, id) : undefined;
@@ -511,16 +550,16 @@ const tries = (f, object) => { try { return f(object); } catch { return undefine
 const dateISO = uncurry(Date.prototype.toISOString), dateTime = uncurry(Date.prototype.getTime), regexpText = uncurry(RegExp.prototype.toString);
 const mapSize = bufferOf(M.prototype, 'size'), setSize = bufferOf(Set.prototype, 'size');
 const mapEach = uncurry(M.prototype.forEach), setEach = uncurry(Set.prototype.forEach);
-const ownKeys = Reflect.ownKeys, prototypeOf = Reflect.getPrototypeOf;
+const { ownKeys } = Reflect;
 
 function showParts(o, depth, state) {
   const parts = [];
   const add = (text) => { if (parts.length <= 100) hidden(parts, parts.length, text); };
   const sub = (v) => show(v, true, depth, state);
-  if (o instanceof E) return showError(o, depth, state);
+  if (isA(E, o)) return showError(o, depth, state);
   if (tries(dateTime, o) !== undefined) return tries(dateISO, o) || 'Invalid Date';
-  if (o instanceof RegExp) return regexpText(o);
-  if (o instanceof P) return 'Promise {}';
+  if (isA(R, o)) return regexpText(o);
+  if (isA(P, o)) return 'Promise {}';
   let size = tries(mapSize, o);
   if (size !== undefined) {
     mapEach(o, (v, k) => { if (parts.length < 100 && state.left > 0) add(`${sub(k)} => ${sub(v)}`); });
@@ -621,7 +660,7 @@ function toolsLog(...args) {
 const noImports = 'a task is one file: bundle what it needs into it (esbuild --bundle --format=esm), or call other tasks with tools.tasks.execute';
 function require(name) {
   const e = new E(`require of ${quote(S(name))}: ${noImports}`);
-  e.code = 'IMPORT_UNSUPPORTED';
+  put(e, 'code', 'IMPORT_UNSUPPORTED');
   throw e;
 }
 
@@ -658,16 +697,23 @@ function start(body, file, head, input, taskRun, stackRun) {
     hidden(globalThis, 'require', require);
     loaded = import(file);
   }
-  then(loaded, (namespace) => {
-    let entry;
-    if (body !== undefined) namespace = undefined;
-    try { entry = entryOf(module, exported, namespace); } catch (e) { return fail(e); }
-    if (entry === undefined) return refuse(noEntry(module.exports, namespace));
-    let result;
-    try { result = entry(input === null ? {} : input, tools); } catch (e) { return fail(e); }
-    then(resolved(result), finish, fail);
+  then(unread(loaded), (namespace) => {
+    try {
+      enter(entryOf(module, exported, body === undefined ? namespace : undefined), module.exports, body === undefined ? namespace : undefined, input);
+    } catch (e) { // nothing listens to what this job throws
+      fail(e);
+    }
   }, fail);
 }
+function enter(entry, exported, namespace, input) {
+  if (entry === undefined) return refuse(noEntry(exported, namespace));
+  if (isA(GeneratorFunction, entry) || isA(AsyncGeneratorFunction, entry)) {
+    return refuse('the entry is a generator function: write async function without *, and await in place of yield');
+  }
+  const result = entry(input === null ? {} : input, tools), promise = resolved(result);
+  then(promise === result ? promise : unread(promise), finish, fail);
+}
+const GeneratorFunction = (function* () {}).constructor, AsyncGeneratorFunction = (async function* () {}).constructor;
 
 // noEntry says what a task exports in place of its function, and what to write.
 function noEntry(exported, namespace) {

@@ -230,7 +230,10 @@ func (s *sandbox) turn(ctx context.Context, function uint64, args ...uint64) err
 	} else if err := s.release(ctx, v); err != nil {
 		return err
 	}
-	return s.drain(ctx)
+	if err := s.drain(ctx); err != nil {
+		return err
+	}
+	return s.reportRejections(ctx)
 }
 
 func errorText(e *service.Error) []byte {

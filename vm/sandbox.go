@@ -19,6 +19,9 @@ type sandbox struct {
 	module api.Module
 	memory api.Memory
 	dead   bool // trapped: memory is in no known state
+	inHost bool // a host call is under way
+
+	rejections []rejection // in this turn, of promises that nothing listens to
 
 	stackPointer, stackLimit api.MutableGlobal
 
@@ -27,7 +30,7 @@ type sandbox struct {
 
 	// The engine is entered again from within a host call through functions of
 	// their own: a wazero function is not reentrant.
-	nestedToC, nestedFreeC, nestedMalloc, nestedFree, nestedNewString api.Function
+	nestedToC, nestedFreeC, nestedMalloc, nestedFree, nestedNewString, nestedClone, nestedFreeValue api.Function
 
 	stack [8]uint64 // arguments and result of the next call
 }
@@ -49,8 +52,8 @@ func newSandbox(ctx context.Context, r wazero.Runtime, m wazero.CompiledModule) 
 		"QJS_ParseJSON":        {&s.parseJSON},
 		"QJS_NewString":        {&s.newString, &s.nestedNewString},
 		"JS_GetException":      {&s.getException},
-		"QJS_FreeValue":        {&s.freeValue},
-		"QJS_CloneValue":       {&s.cloneValue},
+		"QJS_FreeValue":        {&s.freeValue, &s.nestedFreeValue},
+		"QJS_CloneValue":       {&s.cloneValue, &s.nestedClone},
 		"malloc":               {&s.malloc, &s.nestedMalloc},
 		"free":                 {&s.free, &s.nestedFree},
 		"QJS_ToCString":        {&s.nestedToC},
@@ -213,6 +216,11 @@ func (s *sandbox) describe(ctx context.Context) (*service.Error, error) {
 	if err != nil {
 		return nil, err
 	}
+	return s.describeValue(ctx, thrown)
+}
+
+// describeValue frees thrown.
+func (s *sandbox) describeValue(ctx context.Context, thrown uint64) (*service.Error, error) {
 	text, err := s.call(ctx, s.image.Describe, thrown)
 	if err != nil {
 		return nil, err

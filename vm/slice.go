@@ -5,14 +5,16 @@ import (
 	"fmt"
 	"slices"
 	"time"
-	"unicode/utf8"
 
 	"github.com/amberhost/amber/service"
 )
 
 // slice collects what a VM tells its host while it runs, and becomes an Outcome.
 // Its methods run inside host calls: they panic where the guest is at fault.
-type slice struct{ out Outcome }
+type slice struct {
+	out        Outcome
+	rejections int // noted so far
+}
 
 // call records a call that the task made. Calls made after the end are nobody's.
 func (s *slice) call(id uint32, text []byte) {
@@ -53,7 +55,7 @@ func (s *slice) log(level, text []byte) (full bool) {
 	if err := json.Unmarshal(text, &message); err != nil {
 		panic(fmt.Errorf("%w: log: %w", errHostCall, err))
 	}
-	s.addLog(string(level), clip(message))
+	s.addLog(string(level), clip(message, maxLogBytes, "…"))
 	if len(s.out.Logs) < maxLogLines-1 {
 		return false
 	}
@@ -61,21 +63,15 @@ func (s *slice) log(level, text []byte) (full bool) {
 	return true
 }
 
-func (s *slice) addLog(level, message string) {
-	s.out.Logs = append(s.out.Logs, Log{At: time.Now(), Level: level, Message: message})
+// warn adds a line of the host's own, if there is room.
+func (s *slice) warn(message string) {
+	if len(s.out.Logs) < maxLogLines-1 {
+		s.addLog("warn", clip(message, maxLogBytes, "…"))
+	}
 }
 
-// clip bounds a log line in bytes, between two characters.
-func clip(text string) string {
-	const mark = "…"
-	if len(text) <= maxLogBytes {
-		return text
-	}
-	end := maxLogBytes - len(mark)
-	for end > 0 && !utf8.RuneStart(text[end]) {
-		end--
-	}
-	return text[:end] + mark
+func (s *slice) addLog(level, message string) {
+	s.out.Logs = append(s.out.Logs, Log{At: time.Now(), Level: level, Message: message})
 }
 
 func (s *slice) done(text []byte) {
@@ -89,7 +85,7 @@ func (s *slice) fail(text []byte) { s.uncaught(decodeError(text)) }
 // end ends the task with an error; the first end counts.
 func (s *slice) end(e *service.Error) {
 	if !s.out.Ended {
-		s.out.Ended, s.out.Err = true, e
+		s.out.Ended, s.out.Err = true, clipError(*e)
 	}
 }
 

@@ -18,9 +18,16 @@ func (s *sandbox) stringOf(ctx context.Context, v uint64) (text []byte, err erro
 	return s.guestString(ctx, v), nil
 }
 
+// tagString is the tag, the upper half of a value, of a JavaScript string.
+const tagString = -7
+
 // guestString returns a copy of a JavaScript string. It runs within host calls
-// and panics, which ends the guest, where the guest is at fault.
+// and panics, which ends the guest, where the guest is at fault. Anything but a
+// string is refused: converting an object would run a task's code.
 func (s *sandbox) guestString(ctx context.Context, v uint64) []byte {
+	if int32(v>>32) != tagString {
+		panic(errHostCall)
+	}
 	packed := s.nested(ctx, s.nestedToC, uint64(s.image.Context), v)
 	if packed == 0 {
 		panic(errNoMemory)

@@ -8,6 +8,9 @@
 // it must not go, and guards every place that lowers it. A guest that reaches
 // the limit calls the host function [Guard.Trap], which must not return.
 //
+// [AddTracker] adds a function through which the engine tells its host of
+// promises that are rejected with nothing listening.
+//
 // Only code is rewritten: memory has the same layout with and without it, and
 // a memory image taken with one rewriter runs under another.
 //

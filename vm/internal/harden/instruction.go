@@ -7,6 +7,7 @@ const (
 	opEnd         = 0x0b
 	opCall        = 0x10
 	opDrop        = 0x1a
+	opLocalGet    = 0x20
 	opGlobalGet   = 0x23
 	opGlobalSet   = 0x24
 	opI32Const    = 0x41
@@ -14,6 +15,7 @@ const (
 	opI32LtS      = 0x48
 	opI32Add      = 0x6a
 	opI32Sub      = 0x6b
+	opI32WrapI64  = 0xa7
 
 	blockEmpty = 0x40
 )

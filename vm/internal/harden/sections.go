@@ -10,6 +10,7 @@ const (
 
 const (
 	typeI32 = 0x7f
+	typeI64 = 0x7e
 	mutable = 0x01
 )
 

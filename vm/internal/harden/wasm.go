@@ -11,10 +11,14 @@ var errMalformed = errors.New("malformed wasm")
 
 // The section ids that the rewriter looks into.
 const (
-	sectionImport = 2
-	sectionGlobal = 6
-	sectionExport = 7
-	sectionCode   = 10
+	sectionType     = 1
+	sectionImport   = 2
+	sectionFunction = 3
+	sectionTable    = 4
+	sectionGlobal   = 6
+	sectionExport   = 7
+	sectionElement  = 9
+	sectionCode     = 10
 )
 
 // reader walks over wasm bytes. The first problem sticks in err and every later
