@@ -20,6 +20,10 @@ func (p *Processor) child(c vm.Call) Child {
 	if secretive, ok := p.cfg.Services[c.Service].(service.Secretive); ok {
 		ch.SecretArgs, _ = secretive.Secret(c.Call)
 	}
+	if len(c.Options) > 0 {
+		ch.Refused = service.Errorf(service.CodeInvalidArgument, "tools.with(%.80s): there are no options yet, so nothing would come of it.", c.Options)
+		return ch
+	}
 	for i, arg := range c.Args() {
 		if err := checkJSONB(arg); err != nil {
 			ch.Refused = service.Errorf(service.CodeInvalidArgument, "Argument %d of %s cannot be stored: %v.", i+1, display(c.Call), err)

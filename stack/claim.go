@@ -278,6 +278,7 @@ func (s *Store) Adopt(ctx context.Context, limit int) (int, error) {
 		with orphans as (
 			select id, task_name, input from public.task_runs t
 			where status = 'queued' and created_at < now() - interval '1 second'
+				and (scheduled_for is null or scheduled_for <= now())
 				and not exists (select from public.stack_runs s where s.child_task_run_id = t.id)
 				and not exists (select from public.stack_runs s where s.parent_task_run_id = t.id and s.parent_stack_run_id is null)
 			order by created_at limit @limit for update skip locked

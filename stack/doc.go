@@ -20,7 +20,8 @@
 //
 // Clients of the original also write pending_execution, which is read as pending.
 //
-// Every verb is one [Store] method and one transaction. Two rules keep it right:
+// Every verb is one [Store] method and one transaction; to fail is to Complete
+// with an error. Two rules keep it right:
 //
 //   - Fencing. A row in processing names the host incarnation that holds it; each
 //     write that ends or suspends it repeats that name in its where clause. A

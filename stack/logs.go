@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"cmp"
 	"strings"
 	"time"
 
@@ -38,6 +39,6 @@ func text(s string) string {
 // storable returns e with texts that jsonb can hold.
 func storable(e *service.Error) *service.Error {
 	c := *e
-	c.Message, c.Name, c.Code, c.Stack = text(e.Message), text(e.Name), text(e.Code), text(e.Stack)
+	c.Message, c.Name, c.Code, c.Stack = text(e.Message), text(cmp.Or(e.Name, "Error")), text(e.Code), text(e.Stack)
 	return &c
 }

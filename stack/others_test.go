@@ -151,9 +151,17 @@ func TestQueuedRunWithoutABodyIsAdopted(t *testing.T) {
 	run := uuid.New()
 	d.exec(`insert into task_runs (id, task_name, input, status) values ($1, 'double', '{"n":5}', 'queued')`, run)
 	wantResult(t, d.wait(p, run), `10`)
+	later := uuid.New()
+	d.exec(`insert into task_runs (id, task_name, input, status, scheduled_for, created_at)
+		values ($1, 'double', '{"n":6}', 'queued', now() + interval '1 day', now() - interval '1 hour')`, later)
 	missing := uuid.New()
 	d.exec(`insert into task_runs (id, task_name, status) values ($1, 'no such task', 'queued')`, missing)
 	wantError(t, d.wait(p, missing), service.CodeTaskNotFound)
+	if n := d.count(`select count(*) from task_runs where id = $1 and status = 'queued'`, later); n != 1 {
+		t.Error("a run that is scheduled for tomorrow did not wait")
+	}
+	d.exec(`update task_runs set scheduled_for = now() where id = $1`, later)
+	wantResult(t, d.wait(p, later), `12`)
 }
 
 // TestReplyGivenWithSQL: a waiting body hears of a call that somebody completed
@@ -183,9 +191,10 @@ func TestReplyGivenWithSQL(t *testing.T) {
 
 // gate is a service whose calls wait until they are let go, and that counts.
 type gate struct {
-	open  chan struct{}
-	calls atomic.Int64
-	keys  sync.Map
+	open   chan struct{}
+	answer json.RawMessage // nil: the first argument
+	calls  atomic.Int64
+	keys   sync.Map
 }
 
 func (g *gate) Call(ctx context.Context, c service.Call, m service.Meta) (json.RawMessage, error) {
@@ -195,6 +204,9 @@ func (g *gate) Call(ctx context.Context, c service.Call, m service.Meta) (json.R
 	g.keys.Store([4]string{m.IdempotencyKey, m.Task, m.Owner, claims.Sub}, true)
 	select {
 	case <-g.open:
+		if g.answer != nil {
+			return g.answer, nil
+		}
 		return c.Args()[0], nil
 	case <-ctx.Done():
 		return nil, ctx.Err()

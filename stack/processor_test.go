@@ -59,6 +59,7 @@ func TestRun(t *testing.T) {
 		{name: "unknown tasks method", code: `module.exports = async (i, { tools }) => await tools.tasks.explode()`, want: `tools.tasks.execute(name, input)`, errCode: service.CodeUnknownMethod},
 		{name: "execute without a name", code: `module.exports = async (i, { tools }) => await tools.tasks.execute()`, want: `non-empty string`, errCode: service.CodeInvalidArgument},
 		{name: "sleep of a string", code: `module.exports = async (i, { tools }) => await tools.sleep('soon')`, want: `number of milliseconds`, errCode: service.CodeInvalidArgument},
+		{name: "options", code: `module.exports = async (i, { tools }) => await tools.with({ retries: 3 }).echo.value(1)`, want: `no options yet`, errCode: service.CodeInvalidArgument},
 		{name: "sleep of nothing", code: `module.exports = async (i, { tools }) => await tools.sleep()`, want: `not nothing`, errCode: service.CodeInvalidArgument},
 		{name: "sleep of null", code: `module.exports = async (i, { tools }) => await tools.sleep(null)`, want: `not null`, errCode: service.CodeInvalidArgument},
 		{name: "sleep of NaN", code: `module.exports = async (i, { tools }) => await tools.sleep(NaN)`, want: `number of milliseconds`, errCode: service.CodeInvalidArgument},
@@ -225,8 +226,6 @@ func TestExactBytes(t *testing.T) {
 		"calls": `module.exports = async (i, { tools }) => [(` + look + `)(await tools.echo.raw(i.odd)),
 			JSON.stringify(await tools.tasks.execute('child', { s: '<&>\u2028' }))]`,
 	})
-	// Every call is made by a host that has nothing in memory: MaxBodies 1 and a
-	// stop at each suspension would be slow; a second host that takes over does it.
 	p, _ := d.host(nil)
 	const seen = `["2,10,z,a,dup,__proto__,big",true,true,"😀",2,true,12345678901234567000]`
 	wantResult(t, d.run(p, "look", odd), seen)
@@ -235,6 +234,60 @@ func TestExactBytes(t *testing.T) {
 	}
 	in, _ := json.Marshal(map[string]string{"odd": odd})
 	wantResult(t, d.run(p, "calls", string(in)), `[`+seen+`,"{\"b\":1,\"a\":2,\"z\":\"<&>\u2028\"}"]`)
+}
+
+// TestExactBytesThroughTheTables is the same for replies that were committed by
+// one host and read by another.
+func TestExactBytesThroughTheTables(t *testing.T) {
+	t.Parallel()
+	const odd = `{"z":1,"a":-0,"10":2,"dup":1,"dup":2,"n":1e400}`
+	d := newDB(t, map[string]string{
+		"outer": `module.exports = async (i, { tools }) => JSON.stringify(await tools.tasks.execute('inner'))`,
+		"inner": `module.exports = async (i, { tools }) => { const v = await tools.gate.pass(i);
+			return { seen: [Object.keys(v).join(), Object.is(v.a, -0), v.n === Infinity], b: 1, a: 2 } }`,
+	})
+	g := &gate{open: make(chan struct{}), answer: json.RawMessage(odd)}
+	with := func(c *stack.Config) {
+		c.Services = map[string]service.Service{"gate": g}
+		c.Drain = 10 * time.Millisecond
+	}
+	p, stop := d.host(with)
+	r, err := p.Start(t.Context(), stack.StartParams{Task: "outer"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.eventually("the call is made", func() bool { return g.calls.Load() == 1 })
+	stop()
+	close(g.open)
+	p, _ = d.host(with)
+	wantResult(t, d.wait(p, r.ID), `"{\"seen\":[\"10,z,a,dup,n\",true,true],\"b\":1,\"a\":2}"`)
+}
+
+// TestRaceLosers: what a task no longer waits for is cancelled, all the way
+// down, and stays so.
+func TestRaceLosers(t *testing.T) {
+	t.Parallel()
+	d := newDB(t, map[string]string{
+		"grandchild": `module.exports = async (i, { tools }) => await tools.sleep(3600000)`,
+		"child":      `module.exports = async (i, { tools }) => await tools.tasks.execute('grandchild')`,
+		"racer":      `module.exports = async (i, { tools }) => await Promise.race([tools.tasks.execute('child'), tools.sleep(300).then(() => 'first')])`,
+	})
+	p, _ := d.host(nil)
+	r := d.run(p, "racer", "null")
+	wantResult(t, r, `"first"`)
+	if n := d.count(`select count(*) from task_runs where status = 'cancelled' and error->>'code' = 'CANCELLED' and ended_at is not null`); n != 2 {
+		t.Errorf("%d runs are cancelled, want child and grandchild\n%s", n, d.dump())
+	}
+	if n := d.count(`select count(*) from stack_runs where status = 'cancelled'`); n != 3 {
+		t.Errorf("%d rows are cancelled, want two bodies and a timer\n%s", n, d.dump())
+	}
+	if n := d.count(`select count(*) from stack_runs where status not in ('completed', 'cancelled')`); n != 0 {
+		t.Errorf("%d rows go on\n%s", n, d.dump())
+	}
+	logs, err := d.store.Logs(t.Context(), r.ID)
+	if err != nil || len(logs) != 1 || logs[0].Level != "info" || !strings.Contains(logs[0].Message, "1 of its calls had no reply yet") {
+		t.Errorf("logs: %v %v", logs, err)
+	}
 }
 
 func TestWaitReturnsAtItsDeadline(t *testing.T) {
