@@ -2,8 +2,10 @@ package host
 
 import (
 	"errors"
+	"net"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/amberhost/amber/functions"
 	"github.com/amberhost/amber/supabase/keys"
@@ -13,6 +15,10 @@ import (
 func (g *gateway) admit(f functions.Function, r *http.Request) (keys.Identity, *refusal) {
 	if r.Method == http.MethodOptions { // browsers send no key with it
 		return keys.Identity{Role: keys.RoleAnon}, nil
+	}
+	if g.open && fromElsewhere(r) {
+		return keys.Identity{}, &refusal{Status: http.StatusForbidden, Code: "FOREIGN_ORIGIN",
+			Message: "This host is open to this machine, and to its own pages only: neither Origin nor Host may name another"}
 	}
 	caller, err := g.keys.Identify(r)
 	switch {
@@ -24,7 +30,7 @@ func (g *gateway) admit(f functions.Function, r *http.Request) (keys.Identity, *
 	if f.Access != functions.Service || caller.Role == keys.RoleService {
 		return caller, nil
 	}
-	if g.open && !fromForeignPage(r) {
+	if g.open {
 		return caller, nil
 	}
 	return caller, &refusal{Status: http.StatusForbidden, Code: "FORBIDDEN",
@@ -40,17 +46,22 @@ func unauthorized(err error) *refusal {
 	return refused
 }
 
-// fromForeignPage reports whether a web page that is not this machine's sent
-// the request. An open host would else let any page that its developer visits
-// publish code.
-func fromForeignPage(r *http.Request) bool {
+// fromElsewhere reports whether a web page that is not this machine's sent the
+// request, or one that reached this machine under another name. An open host
+// would else let any page that its developer visits publish and run code: its
+// keys are the public ones of Supabase's local stack.
+func fromElsewhere(r *http.Request) bool {
+	host := r.Host
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	if host != "" && !isLoopback(strings.Trim(host, "[]")) {
+		return true
+	}
 	origin := r.Header.Get("Origin")
 	if origin == "" {
 		return false
 	}
 	u, err := url.Parse(origin)
-	if err != nil {
-		return true
-	}
-	return !isLoopback(u.Hostname())
+	return err != nil || !isLoopback(u.Hostname())
 }

@@ -41,8 +41,8 @@ func testCORS(t *testing.T, r *running) {
 	}
 }
 
-// testOpen: an open host takes callers as they come, but for foreign pages that
-// would publish.
+// testOpen: an open host takes callers of its machine as they come, and no
+// foreign pages.
 func testOpen(t *testing.T, r *running) {
 	const code = `{"name":"opened","code":"module.exports = () => 1"}`
 	for _, test := range []struct {
@@ -64,9 +64,13 @@ func testOpen(t *testing.T, r *running) {
 			t.Errorf("%s: %d %s", test.header, a.status, a.body)
 		}
 	}
-	a := r.do(t, "POST", "/functions/v1/publish", code, "Origin: https://evil.example", "apikey: "+r.info.SecretKey)
-	if a.status != 200 {
-		t.Errorf("a page that has the key: %d %s", a.status, a.body)
+	for _, header := range []string{"Origin: https://evil.example", "Host: evil.example"} { // a page, a page under a name that leads here
+		for _, call := range [][2]string{{"POST", "/functions/v1/publish"}, {"POST", "/functions/v1/tasks/execute"}, {"GET", "/functions/v1/tasks/list"}} {
+			a := r.do(t, call[0], call[1], code, header, "apikey: "+r.info.SecretKey) // a key that everybody knows
+			if a.status != 403 || a.text(t, "code") != "FOREIGN_ORIGIN" {
+				t.Errorf("%s %s: %d %s", call, header, a.status, a.body)
+			}
+		}
 	}
 	if a := r.do(t, "GET", "/", ""); a.status != 200 || a.text(t, "name") != "amber" || !strings.Contains(a.body, "/functions/v1/tasks") {
 		t.Errorf("index: %d %s", a.status, a.body)

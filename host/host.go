@@ -162,6 +162,14 @@ func openRing(c Config) (*keys.Ring, error) {
 func listen(ctx context.Context, port int) (net.Listener, error) {
 	var config net.ListenConfig
 	listener, err := config.Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	// A host that was killed a moment ago may not have gone yet.
+	for retries := 10; errors.Is(err, syscall.EADDRINUSE) && retries > 0 && ctx.Err() == nil; retries-- {
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+		}
+		listener, err = config.Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	}
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return nil, fmt.Errorf("port %d is in use: stop what listens there (another amber, or a local Supabase), "+
 			"or choose another port with --port or AMBER_PORT", port)

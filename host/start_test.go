@@ -140,6 +140,9 @@ func (r *running) do(t *testing.T, method, path, body string, headers ...string)
 	for _, line := range headers {
 		name, value, _ := strings.Cut(line, ": ")
 		request.Header.Add(name, value)
+		if name == "Host" {
+			request.Host = value
+		}
 	}
 	response, err := r.client.Do(request)
 	if err != nil {

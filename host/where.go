@@ -60,5 +60,5 @@ func addresses(config *pgconn.Config) string {
 // isLoopback reports whether a host name or address is this machine's own.
 func isLoopback(host string) bool {
 	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
+	return host == "localhost" || strings.HasSuffix(host, ".localhost") || ip != nil && ip.IsLoopback()
 }

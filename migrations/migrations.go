@@ -22,7 +22,8 @@ var (
 	// ErrNewer: the database has a migration that this program does not know.
 	ErrNewer = errors.New("the database was migrated by a newer amber: upgrade this one")
 	// ErrChanged: a file is not the one that the database was migrated with.
-	ErrChanged = errors.New("a published migration never changes: this program and the database disagree about it")
+	ErrChanged = errors.New("a published migration never changes, and this program's is not the one that the database has " +
+		"(a development database of an unreleased amber: delete its data directory, or choose another with --data)")
 )
 
 // lockKey is the advisory lock that all who migrate one database queue on: the
