@@ -306,6 +306,9 @@ func TestWaitReturnsAtItsDeadline(t *testing.T) {
 	if r, err = p.Wait(ctx, r.ID); err != nil || r.Status != stack.StatusSuspended {
 		t.Errorf("%v %v", r.Status, err)
 	}
+	if r, err = p.Wait(ctx, r.ID); err != nil || r.Status != stack.StatusSuspended { // the time was over before
+		t.Errorf("%v %v", r.Status, err)
+	}
 	if _, err := p.Wait(t.Context(), uuid.New()); !errors.Is(err, stack.ErrRunNotFound) {
 		t.Errorf("unknown run: %v", err)
 	}

@@ -14,7 +14,7 @@ const pollInterval = 500 * time.Millisecond
 // Wait returns the run when it has ended, or as it is when ctx is done.
 // ErrRunNotFound if there is none.
 func (p *Processor) Wait(ctx context.Context, id uuid.UUID) (Run, error) {
-	run, err := p.cfg.Store.Run(ctx, id)
+	run, err := p.look(ctx, id)
 	if err != nil || run.Ended() {
 		return run, err
 	}
@@ -22,9 +22,7 @@ func (p *Processor) Wait(ctx context.Context, id uuid.UUID) (Run, error) {
 	p.watch(run.ID, end)
 	defer p.unwatch(run.ID, end)
 	for {
-		land, cancel := mustLand(ctx)
-		run, err = p.cfg.Store.Run(land, run.ID)
-		cancel()
+		run, err = p.look(ctx, run.ID)
 		if err != nil || run.Ended() || ctx.Err() != nil {
 			return run, err
 		}
@@ -34,6 +32,13 @@ func (p *Processor) Wait(ctx context.Context, id uuid.UUID) (Run, error) {
 		case <-ctx.Done():
 		}
 	}
+}
+
+// look reads the run although the time to wait may be over.
+func (p *Processor) look(ctx context.Context, id uuid.UUID) (Run, error) {
+	land, cancel := mustLand(ctx)
+	defer cancel()
+	return p.cfg.Store.Run(land, id)
 }
 
 func (p *Processor) watch(id uuid.UUID, end chan struct{}) {
