@@ -4,97 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"sync"
-	"sync/atomic"
 	"time"
 
-	"github.com/google/uuid"
-
-	"github.com/amberhost/amber/service"
 	"github.com/amberhost/amber/vm"
 )
-
-// Config configures a Processor. Store, Engine and HostName are required.
-type Config struct {
-	Store    *Store
-	Engine   *vm.Engine
-	Services map[string]service.Service // what tools.<name> reaches, besides tasks and sleep
-	HostName string                     // shown to operators
-	// Exclusive vouches that no other host of this name runs: what an earlier
-	// one left behind is taken over at once.
-	Exclusive bool
-
-	MaxBodies int           // bodies that this host works for at once; 0 means 1,000
-	MaxCalls  int           // service calls in flight at once; 0 means 256
-	Lease     time.Duration // how long a silent host keeps what it holds; 0 means 15 s
-	Sweep     time.Duration // how often the tables are searched for work that no hint told of; 0 means 1 s
-	Drain     time.Duration // how long Run waits for slices and calls when its context ends; 0 means 5 s
-
-	Observe func(Event)  // called after each commit; nil: nobody. It must not block.
-	Log     *slog.Logger // nil discards
-}
-
-// Event is a committed transition.
-type Event struct {
-	Kind              string // EventSuspended or EventEnded
-	StackRun, TaskRun uuid.UUID
-	Task              string // of EventSuspended
-}
-
-// The kinds of [Event].
-const (
-	EventSuspended = "suspended"
-	EventEnded     = "ended"
-)
-
-// Processor runs bodies and calls: see processor.go. It is made by
-// [NewProcessor] and works while Run does; its methods are safe for concurrent use.
-type Processor struct {
-	cfg  Config
-	host atomic.Pointer[Host]
-
-	work    sync.WaitGroup             // goroutines that work for bodies and calls
-	jobs    chan func(context.Context) // work that others hand to Run
-	wake    chan struct{}              // hint: claim
-	calls   chan struct{}              // slots for service calls
-	active  atomic.Int64               // bodies that run
-	drains  atomic.Bool
-	ready   chan struct{} // closed when this host is registered
-	stopped chan struct{} // closed when Run takes no more jobs
-
-	mu       sync.Mutex
-	frames   map[uuid.UUID]*frame
-	inFlight map[uuid.UUID]struct{} // calls of services
-	waiters  map[uuid.UUID]map[chan struct{}]struct{}
-	timers   map[uuid.UUID]*time.Timer
-}
-
-// NewProcessor returns a Processor; nothing happens before Run.
-func NewProcessor(cfg Config) *Processor {
-	cfg.MaxBodies = orDefault(cfg.MaxBodies, 1000)
-	cfg.MaxCalls = orDefault(cfg.MaxCalls, 256)
-	cfg.Lease = orDefault(cfg.Lease, 15*time.Second)
-	cfg.Sweep = orDefault(cfg.Sweep, time.Second)
-	cfg.Drain = orDefault(cfg.Drain, 5*time.Second)
-	if cfg.Log == nil {
-		cfg.Log = slog.New(slog.DiscardHandler)
-	}
-	return &Processor{
-		cfg: cfg, jobs: make(chan func(context.Context)), wake: make(chan struct{}, 1),
-		calls: make(chan struct{}, cfg.MaxCalls), ready: make(chan struct{}), stopped: make(chan struct{}),
-		frames: map[uuid.UUID]*frame{}, inFlight: map[uuid.UUID]struct{}{}, waiters: map[uuid.UUID]map[chan struct{}]struct{}{}, timers: map[uuid.UUID]*time.Timer{},
-	}
-}
-
-func orDefault[T comparable](v, def T) T {
-	var zero T
-	if v == zero {
-		return def
-	}
-	return v
-}
 
 // Run registers this host, takes over what dead hosts left, and works until ctx
 // ends. Then slices run to their next await, calls in flight get the drain
@@ -256,7 +171,10 @@ const batchSize = 100
 // search does one round: what dead hosts held, what others queued, what is
 // claimable, which timers are due soon.
 func (p *Processor) search(ctx, work context.Context) error {
-	_, err := p.cfg.Store.Reap(ctx)
+	freed, err := p.cfg.Store.Reap(ctx)
+	if freed > 0 {
+		p.cfg.Log.Info("freed what lost hosts held", "rows", freed)
+	}
 	if _, adoptErr := p.cfg.Store.Adopt(ctx, batchSize); err == nil {
 		err = adoptErr
 	}
@@ -330,7 +248,11 @@ func (p *Processor) renew(ctx, work context.Context) {
 			err = p.register(ctx, false)
 		}
 		if err == nil {
-			_, err = p.cfg.Store.GiveBack(ctx, p.currentHost(), p.known(), p.cfg.Lease/3)
+			var given int
+			given, err = p.cfg.Store.GiveBack(ctx, p.currentHost(), p.known(), p.cfg.Lease/3)
+			if given > 0 {
+				p.cfg.Log.Warn("gave back rows that this host held without knowing", "rows", given)
+			}
 		}
 		if err != nil && ctx.Err() == nil {
 			p.cfg.Log.Warn("renew lease", "err", err)
@@ -370,10 +292,4 @@ func (p *Processor) remind(t Timer) {
 			p.complete(ctx, host, t.ending())
 		})
 	})
-}
-
-func (p *Processor) observe(e Event) {
-	if p.cfg.Observe != nil {
-		p.cfg.Observe(e)
-	}
 }

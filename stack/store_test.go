@@ -17,17 +17,7 @@ import (
 // them says that the body must go on, and no body waits for an ended call.
 func TestSuspendAgainstComplete(t *testing.T) {
 	t.Parallel()
-	d := newDB(t, map[string]string{
-		"pair": `module.exports = async (i, { tools }) => { const a = tools.echo.value('a'), b = tools.echo.value('b'); return [await a, await b] }`,
-	})
-	e, err := engine()
-	if err != nil {
-		t.Fatal(err)
-	}
-	host, err := d.store.Register(t.Context(), "test", e.Identity(), 1e12, false)
-	if err != nil {
-		t.Fatal(err)
-	}
+	d, e, host := newPair(t)
 	suspendSaw, completeSaw := 0, 0
 	for range 150 {
 		r := newRace(d, e, host)
@@ -56,6 +46,23 @@ func TestSuspendAgainstComplete(t *testing.T) {
 	if n := d.count(`select count(*) from stack_runs where status = 'suspended_waiting_child'`); n != 0 {
 		t.Errorf("%d bodies wait for calls that have ended", n)
 	}
+}
+
+// newPair is a database with a task of two calls, and a host that runs nothing by itself.
+func newPair(t *testing.T) (*db, *vm.Engine, stack.Host) {
+	t.Helper()
+	d := newDB(t, map[string]string{
+		"pair": `module.exports = async (i, { tools }) => { const a = tools.echo.value('a'), b = tools.echo.value('b'); return [await a, await b] }`,
+	})
+	e, err := engine()
+	if err != nil {
+		t.Fatal(err)
+	}
+	host, err := d.store.Register(t.Context(), "test", e.Identity(), 1e12, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d, e, host
 }
 
 // race is a body whose call a has ended and been seen, about to be suspended
@@ -101,17 +108,7 @@ func newRace(d *db, e *vm.Engine, host stack.Host) race {
 // the second to commit changes nothing.
 func TestSecondResumeLosesItsClaim(t *testing.T) {
 	t.Parallel()
-	d := newDB(t, map[string]string{
-		"pair": `module.exports = async (i, { tools }) => { const a = tools.echo.value('a'), b = tools.echo.value('b'); return [await a, await b] }`,
-	})
-	e, err := engine()
-	if err != nil {
-		t.Fatal(err)
-	}
-	host, err := d.store.Register(t.Context(), "test", e.Identity(), 1e12, false)
-	if err != nil {
-		t.Fatal(err)
-	}
+	d, e, host := newPair(t)
 	r := newRace(d, e, host)
 	if _, err := d.store.Suspend(t.Context(), host, r.second); err != nil {
 		t.Fatal(err)

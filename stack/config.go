@@ -1,0 +1,100 @@
+package stack
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/amberhost/amber/service"
+	"github.com/amberhost/amber/vm"
+)
+
+// Config configures a Processor. Store, Engine and HostName are required.
+type Config struct {
+	Store    *Store
+	Engine   *vm.Engine
+	Services map[string]service.Service // what tools.<name> reaches, besides tasks and sleep
+	HostName string                     // shown to operators
+	// Exclusive vouches that no other host of this name runs: what an earlier
+	// one left behind is taken over at once.
+	Exclusive bool
+
+	MaxBodies int           // bodies that this host works for at once; 0 means 1,000
+	MaxCalls  int           // service calls in flight at once; 0 means 256
+	Lease     time.Duration // how long a silent host keeps what it holds; 0 means 15 s
+	Sweep     time.Duration // how often the tables are searched for work that no hint told of; 0 means 1 s
+	Drain     time.Duration // how long Run waits for slices and calls when its context ends; 0 means 5 s
+
+	Observe func(Event)  // called after each commit; nil: nobody. It must not block.
+	Log     *slog.Logger // nil discards
+}
+
+// Event is a committed transition.
+type Event struct {
+	Kind              string // EventSuspended or EventEnded
+	StackRun, TaskRun uuid.UUID
+	Task              string // of EventSuspended
+}
+
+// The kinds of [Event].
+const (
+	EventSuspended = "suspended"
+	EventEnded     = "ended"
+)
+
+// Processor runs bodies and calls: see processor.go. It is made by
+// [NewProcessor] and works while Run does; its methods are safe for concurrent use.
+type Processor struct {
+	cfg  Config
+	host atomic.Pointer[Host]
+
+	work    sync.WaitGroup             // goroutines that work for bodies and calls
+	jobs    chan func(context.Context) // work that others hand to Run
+	wake    chan struct{}              // hint: claim
+	calls   chan struct{}              // slots for service calls
+	active  atomic.Int64               // bodies that run
+	drains  atomic.Bool
+	ready   chan struct{} // closed when this host is registered
+	stopped chan struct{} // closed when Run takes no more jobs
+
+	mu       sync.Mutex
+	frames   map[uuid.UUID]*frame
+	inFlight map[uuid.UUID]struct{} // calls of services
+	waiters  map[uuid.UUID]map[chan struct{}]struct{}
+	timers   map[uuid.UUID]*time.Timer
+}
+
+// NewProcessor returns a Processor; nothing happens before Run.
+func NewProcessor(cfg Config) *Processor {
+	cfg.MaxBodies = orDefault(cfg.MaxBodies, 1000)
+	cfg.MaxCalls = orDefault(cfg.MaxCalls, 256)
+	cfg.Lease = orDefault(cfg.Lease, 15*time.Second)
+	cfg.Sweep = orDefault(cfg.Sweep, time.Second)
+	cfg.Drain = orDefault(cfg.Drain, 5*time.Second)
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Processor{
+		cfg: cfg, jobs: make(chan func(context.Context)), wake: make(chan struct{}, 1),
+		calls: make(chan struct{}, cfg.MaxCalls), ready: make(chan struct{}), stopped: make(chan struct{}),
+		frames: map[uuid.UUID]*frame{}, inFlight: map[uuid.UUID]struct{}{}, waiters: map[uuid.UUID]map[chan struct{}]struct{}{}, timers: map[uuid.UUID]*time.Timer{},
+	}
+}
+
+func orDefault[T comparable](v, def T) T {
+	var zero T
+	if v == zero {
+		return def
+	}
+	return v
+}
+
+func (p *Processor) observe(e Event) {
+	if p.cfg.Observe != nil {
+		p.cfg.Observe(e)
+	}
+}
