@@ -79,7 +79,10 @@ func (db *database) migrate(ctx context.Context, c Config) error {
 		return err
 	}
 	applied, err := migrations.Apply(ctx, conn)
-	for _, name := range applied {
+	for _, change := range applied.Changes {
+		c.Log.Info("changed", "what", change)
+	}
+	for _, name := range applied.Files {
 		c.Log.Info("migrated", "file", name)
 	}
 	return err

@@ -30,6 +30,26 @@ var (
 // letters of "amber".
 const lockKey = 0x616d626572
 
+// Report is what [Apply] did, or what [Plan] says that it would do.
+type Report struct {
+	// Changes are what was done to tables of the original that were there
+	// before, a line each: "task_runs.logs: text[] becomes jsonb".
+	Changes []string
+	// Files are the names of the files that were applied, in order.
+	Files []string
+}
+
+// Plan says what [Apply] would do, and changes nothing: it does it all in a
+// transaction that it rolls back. Its errors are those of Apply.
+func Plan(ctx context.Context, conn *pgx.Conn) (Report, error) {
+	panic("not built yet")
+}
+
+// SQL returns the text of all files in the order in which they are applied.
+func SQL() string {
+	panic("not built yet")
+}
+
 // Apply applies what the database does not have yet and returns the names of
 // those files, in order; none when there was nothing to do. Each file is one
 // transaction, recorded in amber.migrations. Any number of programs may call
@@ -38,12 +58,12 @@ const lockKey = 0x616d626572
 // An error names the file and, where Postgres tells it, the line; the files
 // named in the result have been applied even then. It is [ErrNewer] or
 // [ErrChanged] if the database is not one that this program may use.
-func Apply(ctx context.Context, conn *pgx.Conn) ([]string, error) {
+func Apply(ctx context.Context, conn *pgx.Conn) (Report, error) {
 	files, err := load()
 	if err != nil {
-		return nil, err
+		return Report{}, err
 	}
-	var applied []string
+	var applied Report
 	for {
 		name, err := applyNext(ctx, conn, files)
 		if err != nil {
@@ -52,7 +72,7 @@ func Apply(ctx context.Context, conn *pgx.Conn) ([]string, error) {
 		if name == "" {
 			return applied, nil
 		}
-		applied = append(applied, name)
+		applied.Files = append(applied.Files, name)
 	}
 }
 

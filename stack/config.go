@@ -23,6 +23,10 @@ type Config struct {
 	// one left behind is taken over at once.
 	Exclusive bool
 
+	// Poll makes the host learn of others' work by the sweep alone: connections
+	// of a transaction pooler cannot listen.
+	Poll bool
+
 	MaxBodies int           // bodies that this host works for at once; 0 means 1,000
 	MaxCalls  int           // service calls in flight at once; 0 means 256
 	Lease     time.Duration // how long a silent host keeps what it holds; 0 means 15 s

@@ -114,8 +114,19 @@ func (s *Store) exactResult(ctx context.Context, run *Run) error {
 	return nil
 }
 
-// Runs returns up to limit runs, newest first.
-func (s *Store) Runs(ctx context.Context, limit int) ([]Run, error) {
+// RunFilter says which runs are wanted; its zero value is the newest 100 of all.
+type RunFilter struct {
+	Task   string    // "" for every task
+	Status string    // "" for every status
+	Owner  string    // a user's id; "" for everybody's
+	Roots  bool      // leave nested runs out
+	Before uuid.UUID // only runs that are listed after this one: for the next page
+	Limit  int       // 0 means 100
+}
+
+// Runs returns runs, newest first.
+func (s *Store) Runs(ctx context.Context, f RunFilter) ([]Run, error) {
+	limit := orDefault(f.Limit, 100)
 	rows, err := s.pool.Query(ctx,
 		`select `+runColumns+` from public.task_runs order by created_at desc, id desc limit @limit`,
 		pgx.StrictNamedArgs{"limit": limit})
@@ -142,6 +153,7 @@ type Node struct {
 	EndedAt   *time.Time      `json:"ended_at"`
 	DueAt     *time.Time      `json:"due_at"`
 	Error     json.RawMessage `json:"error"`
+	Stuck     *string         `json:"stuck_reason" db:"stuck_reason"`
 }
 
 // maxTree bounds what one request for a tree or its logs may read.
@@ -161,7 +173,7 @@ func (s *Store) Tree(ctx context.Context, id uuid.UUID) ([]Node, error) {
 			select s.* from public.stack_runs s join tree on s.parent_stack_run_id = tree.id
 		)
 		select tree.id, parent_stack_run_id, service_name, method_name, coalesce(t.task_name, '') as task_name,
-			tree.status, tree.created_at, tree.started_at, tree.ended_at, tree.due_at, tree.error
+			tree.status, tree.created_at, tree.started_at, tree.ended_at, tree.due_at, tree.error, tree.stuck_reason
 		from tree left join public.task_runs t on t.id = tree.child_task_run_id
 		order by tree.created_at, tree.parent_stack_run_id nulls first, tree.call_id, tree.id
 		limit @limit`,
@@ -178,8 +190,10 @@ func (s *Store) Tree(ctx context.Context, id uuid.UUID) ([]Node, error) {
 
 // LogLine is one console line of a task.
 type LogLine struct {
+	ID      int64     `json:"id"` // larger for lines that were committed later by the same run
 	At      time.Time `json:"at"`
 	TaskRun uuid.UUID `json:"task_run_id" db:"task_run_id"`
+	Task    string    `json:"task_name" db:"task_name"`
 	Level   string    `json:"level"` // debug, info, warn, error
 	Message string    `json:"message"`
 }
@@ -193,11 +207,11 @@ func (s *Store) Logs(ctx context.Context, id uuid.UUID) ([]LogLine, error) {
 	}
 	rows, err := s.pool.Query(ctx, `
 		with recursive runs as (
-			select @run::uuid as id
+			select t.id, t.task_name from public.task_runs t where t.id = @run
 			union all
-			select t.id from public.task_runs t join runs on t.parent_run_id = runs.id
+			select t.id, t.task_name from public.task_runs t join runs on t.parent_run_id = runs.id
 		)
-		select l.at, l.task_run_id, l.level, l.message
+		select l.id, l.at, l.task_run_id, runs.task_name, l.level, l.message
 		from amber.logs l join runs on runs.id = l.task_run_id
 		order by l.id limit @limit`,
 		pgx.StrictNamedArgs{"run": run.ID, "limit": maxTree})

@@ -15,6 +15,11 @@ type StartParams struct {
 	Task   string
 	Input  json.RawMessage // one JSON text; nil means null
 	Caller Caller
+	// Code is run instead of a published task's; Task is then only its name.
+	Code string
+	// ID is the run's, uuid.Nil for a new one. One that is taken is a
+	// *service.Error with code RUN_EXISTS.
+	ID uuid.UUID
 }
 
 // Start writes a run and its body. If hold is set they are born processing and
