@@ -108,6 +108,17 @@ func TestWithoutSupabaseRoles(t *testing.T) {
 	}
 	exec(t, conn, `reset role`)
 	exec(t, conn, `drop role amber_stranger`)
+
+	want := shape(t, conn)
+	for _, tt := range originals {
+		if tt.roles {
+			continue
+		}
+		conn := connect(t, pgtest.NewEmpty(t))
+		load(t, conn, tt.files)
+		checkAdoption(t, conn, want, tt.own, tt.ended)
+		checkInserts(t, conn, slices.Contains(tt.own, "task_runs.name"))
+	}
 }
 
 func TestAnonReadsTasksOnly(t *testing.T) {

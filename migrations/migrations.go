@@ -4,60 +4,82 @@
 // the order of their numbers, and never change once published: a later idea is
 // a later file.
 //
-//	applied, err := migrations.Apply(ctx, conn)
+//	report, err := migrations.Apply(ctx, conn)
+//
+// A database may have tables of the original system, of any of its generations
+// that named rows by UUIDs. The first file then finds them changed to what it
+// would have made itself, with their rows in them; adopt.go says how.
+//
+// Everything goes through the simple protocol and lives within transactions, so
+// that it works through a pooler that gives each transaction another session.
 package migrations
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// The two reasons for which [Apply] leaves a database alone.
+// The reasons for which [Apply] leaves a database alone.
 var (
 	// ErrNewer: the database has a migration that this program does not know.
 	ErrNewer = errors.New("the database was migrated by a newer amber: upgrade this one")
 	// ErrChanged: a file is not the one that the database was migrated with.
 	ErrChanged = errors.New("a published migration never changes, and this program's is not the one that the database has " +
 		"(a development database of an unreleased amber: delete its data directory, or choose another with --data)")
+	// ErrIntegerIDs: the tables are of the generations of the original that
+	// numbered their rows.
+	ErrIntegerIDs = errors.New("amber names rows by UUIDs and cannot take over tables that number them")
+	// ErrUnsuitable: something of a name that amber needs is there, and is not
+	// what the original made.
+	ErrUnsuitable = errors.New("this is not a database that amber can take over")
+	// ErrInUse: the tables stayed locked by others. Nothing was changed; try again.
+	ErrInUse = errors.New("the tables are in use by a transaction that does not end")
 )
-
-// lockKey is the advisory lock that all who migrate one database queue on: the
-// letters of "amber".
-const lockKey = 0x616d626572
 
 // Report is what [Apply] did, or what [Plan] says that it would do.
 type Report struct {
 	// Changes are what was done to tables of the original that were there
 	// before, a line each: "task_runs.logs: text[] becomes jsonb".
 	Changes []string
+	// Warnings are what was left as it was although it may open what amber
+	// closes, or slow it down: policies, triggers and indexes of your own.
+	Warnings []string
 	// Files are the names of the files that were applied, in order.
 	Files []string
 }
 
-// Plan says what [Apply] would do, and changes nothing: it does it all in a
-// transaction that it rolls back. Its errors are those of Apply.
-func Plan(ctx context.Context, conn *pgx.Conn) (Report, error) {
-	panic("not built yet")
+func (r *Report) changed(format string, args ...any) {
+	r.Changes = append(r.Changes, fmt.Sprintf(format, args...))
 }
 
-// SQL returns the text of all files in the order in which they are applied.
-func SQL() string {
-	panic("not built yet")
+func (r *Report) warn(format string, args ...any) {
+	r.Warnings = append(r.Warnings, fmt.Sprintf(format, args...))
 }
 
-// Apply applies what the database does not have yet and returns the names of
-// those files, in order; none when there was nothing to do. Each file is one
-// transaction, recorded in amber.migrations. Any number of programs may call
-// Apply on one database at once.
+// add appends what a later step did.
+func (r *Report) add(step Report) {
+	r.Changes = append(r.Changes, step.Changes...)
+	r.Warnings = append(r.Warnings, step.Warnings...)
+	r.Files = append(r.Files, step.Files...)
+}
+
+// Apply applies what the database does not have yet and says what that was;
+// nothing when there was nothing to do. Each file is one transaction, recorded
+// in amber.migrations. Any number of programs may call Apply on one database at
+// once.
+//
+// While another program migrates the database, Apply waits for it until ctx ends.
+// On tables that are in use it waits four seconds at a time, or as long as
+// the connection's lock_timeout says, since whoever comes later queues behind
+// it, and after some tries gives up with [ErrInUse].
 //
 // An error names the file and, where Postgres tells it, the line; the files
-// named in the result have been applied even then. It is [ErrNewer] or
-// [ErrChanged] if the database is not one that this program may use.
+// named in the result have been applied even then. It is one of this package's
+// errors if the database is not one that this program may use.
 func Apply(ctx context.Context, conn *pgx.Conn) (Report, error) {
 	files, err := load()
 	if err != nil {
@@ -65,128 +87,136 @@ func Apply(ctx context.Context, conn *pgx.Conn) (Report, error) {
 	}
 	var applied Report
 	for {
-		name, err := applyNext(ctx, conn, files)
+		step, err := persist(ctx, conn, func() (Report, error) { return applyNext(ctx, conn, files) })
 		if err != nil {
 			return applied, fmt.Errorf("migrate: %w", err)
 		}
-		if name == "" {
+		if len(step.Files) == 0 {
 			return applied, nil
 		}
-		applied.Files = append(applied.Files, name)
+		applied.add(step)
 	}
 }
 
-// applyNext applies the first file that is not recorded and returns its name,
-// or "" if there is none. What is recorded is read anew under the lock, since
-// another program may have been here while we waited.
-func applyNext(ctx context.Context, conn *pgx.Conn, files []file) (name string, err error) {
-	err = pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
-		if err := lock(ctx, tx); err != nil {
+// Plan says what [Apply] would do, and changes nothing: it does it all in a
+// transaction that it rolls back. Its errors are those of Apply. Meanwhile it
+// holds the locks that Apply would hold.
+func Plan(ctx context.Context, conn *pgx.Conn) (Report, error) {
+	files, err := load()
+	if err != nil {
+		return Report{}, err
+	}
+	planned, err := persist(ctx, conn, func() (Report, error) { return tryAll(ctx, conn, files) })
+	if err != nil {
+		return Report{}, fmt.Errorf("plan migration: %w", err)
+	}
+	return planned, nil
+}
+
+// applyNext applies the first file that is not recorded and names it, or does
+// nothing if there is none.
+func applyNext(ctx context.Context, conn *pgx.Conn, files []file) (Report, error) {
+	if missing, err := peek(ctx, conn, files); err != nil || len(missing) == 0 {
+		return Report{}, err
+	}
+	var done Report
+	err := inTurn(ctx, conn, func(tx pgx.Tx) error {
+		// Read anew: another program may have been here while we waited.
+		missing, err := missingFiles(ctx, tx, files)
+		if err != nil || len(missing) == 0 {
 			return err
 		}
-		recorded, err := readRecorded(ctx, tx)
+		return missing[0].bring(ctx, tx, &done)
+	})
+	if err != nil {
+		return Report{}, err
+	}
+	return done, nil
+}
+
+// errPlanned rolls a plan back.
+var errPlanned = errors.New("only a plan")
+
+// tryAll applies all files that are not recorded and takes everything back.
+func tryAll(ctx context.Context, conn *pgx.Conn, files []file) (Report, error) {
+	if missing, err := peek(ctx, conn, files); err != nil || len(missing) == 0 {
+		return Report{}, err
+	}
+	var done Report
+	err := inTurn(ctx, conn, func(tx pgx.Tx) error {
+		missing, err := missingFiles(ctx, tx, files)
 		if err != nil {
 			return err
 		}
-		next, err := firstMissing(files, recorded)
-		if err != nil || next == nil {
-			return err
+		for _, f := range missing {
+			if err := f.bring(ctx, tx, &done); err != nil {
+				return err
+			}
 		}
-		if err := next.apply(ctx, tx); err != nil {
-			return err
-		}
-		name = next.name
-		return nil
+		return errPlanned
 	})
-	if err != nil {
-		return "", err
+	if !errors.Is(err, errPlanned) {
+		return Report{}, err
 	}
-	return name, nil
+	return done, nil
 }
 
-// lock waits for this transaction's turn and makes the table of applied files.
-func lock(ctx context.Context, tx pgx.Tx) error {
-	if _, err := tx.Exec(ctx, `select pg_advisory_xact_lock($1)`, int64(lockKey)); err != nil {
-		return fmt.Errorf("lock: %w", err)
-	}
-	var exists bool
-	if err := tx.QueryRow(ctx, `select to_regclass('amber.migrations') is not null`).Scan(&exists); err != nil {
-		return fmt.Errorf("look for amber.migrations: %w", err)
-	}
-	if exists {
-		return nil
-	}
-	_, err := tx.Conn().PgConn().Exec(ctx, `
-		create schema if not exists amber;
-		create table amber.migrations (
-		  name       text primary key,
-		  checksum   bytea not null,
-		  applied_at timestamptz not null default now()
-		);
-		alter table amber.migrations enable row level security`).ReadAll()
-	if err != nil {
-		return fmt.Errorf("create amber.migrations: %w", err)
-	}
-	return nil
-}
-
-// record is a row of amber.migrations.
-type record struct {
-	Name     string
-	Checksum []byte
-}
-
-func readRecorded(ctx context.Context, tx pgx.Tx) ([]record, error) {
-	rows, err := tx.Query(ctx, `select name, checksum from amber.migrations order by name`)
-	if err != nil {
-		return nil, fmt.Errorf("read amber.migrations: %w", err)
-	}
-	recorded, err := pgx.CollectRows(rows, pgx.RowToStructByName[record])
-	if err != nil {
-		return nil, fmt.Errorf("read amber.migrations: %w", err)
-	}
-	return recorded, nil
-}
-
-// firstMissing returns the first file that is not recorded, nil if all are, and
-// an error if what is recorded is not what this program has.
-func firstMissing(files []file, recorded []record) (*file, error) {
-	checksums := make(map[string][]byte, len(recorded))
-	for _, r := range recorded {
-		checksums[r.Name] = r.Checksum
-	}
-	var first *file
-	for i := range files {
-		checksum, ok := checksums[files[i].name]
-		delete(checksums, files[i].name)
-		switch {
-		case !ok && first == nil:
-			first = &files[i]
-		case ok && !bytes.Equal(checksum, files[i].checksum):
-			return nil, fmt.Errorf("%s: %w", files[i].name, ErrChanged)
+// bring applies a file; the first one to tables made fit for it.
+func (f file) bring(ctx context.Context, tx pgx.Tx, report *Report) error {
+	if f.number == 1 {
+		if err := adopt(ctx, tx, f, report); err != nil {
+			return fmt.Errorf("adopt the tables that are there: %w", described(err))
 		}
 	}
-	for _, r := range recorded {
-		if _, unknown := checksums[r.Name]; unknown {
-			return nil, fmt.Errorf("%s: %w", r.Name, ErrNewer)
-		}
-	}
-	return first, nil
+	return f.record(ctx, tx, report)
 }
 
-// apply runs the whole file and records it.
-func (f file) apply(ctx context.Context, tx pgx.Tx) error {
-	// A file is many statements, which only the simple protocol takes at once.
-	if _, err := tx.Conn().PgConn().Exec(ctx, f.sql).ReadAll(); err != nil {
-		var pgErr *pgconn.PgError
-		if errors.As(err, &pgErr) && pgErr.Position > 0 {
-			return fmt.Errorf("%s:%d: %w", f.name, f.line(int(pgErr.Position)), err)
-		}
-		return fmt.Errorf("%s: %w", f.name, err)
+// record applies a file and notes that it was.
+func (f file) record(ctx context.Context, tx pgx.Tx, report *Report) error {
+	if err := f.apply(ctx, tx); err != nil {
+		return err
 	}
-	const insert = `insert into amber.migrations (name, checksum) values (@name, @checksum)`
-	if _, err := tx.Exec(ctx, insert, pgx.StrictNamedArgs{"name": f.name, "checksum": f.checksum}); err != nil {
+	if _, err := exec(ctx, tx, f.insert()); err != nil {
 		return fmt.Errorf("record %s: %w", f.name, err)
 	}
+	report.Files = append(report.Files, f.name)
 	return nil
+}
+
+// peek is missingFiles without a lock, which in a database that has everything
+// is all that happens.
+func peek(ctx context.Context, conn *pgx.Conn, files []file) ([]file, error) {
+	var there bool
+	err := conn.QueryRow(ctx, `select to_regclass('amber.migrations') is not null`, simple).Scan(&there)
+	if err != nil {
+		return nil, fmt.Errorf("look for amber.migrations: %w", err)
+	}
+	if !there {
+		return files, nil
+	}
+	return missingFiles(ctx, conn, files)
+}
+
+// missingFiles returns the files that are not recorded, and an error if what is
+// recorded is not what this program has.
+func missingFiles(ctx context.Context, q querier, files []file) ([]file, error) {
+	recorded, err := collect[struct {
+		Name     string
+		Checksum string
+	}](ctx, q, `select name, encode(checksum, 'hex') as checksum from amber.migrations order by name`)
+	if err != nil {
+		return nil, fmt.Errorf("read amber.migrations: %w", err)
+	}
+	var known []string
+	for _, r := range recorded {
+		i := slices.IndexFunc(files, func(f file) bool { return f.name == r.Name })
+		if i < 0 {
+			return nil, fmt.Errorf("%s: %w", r.Name, ErrNewer)
+		}
+		if r.Checksum != files[i].checksum {
+			return nil, fmt.Errorf("%s: %w", r.Name, ErrChanged)
+		}
+		known = append(known, r.Name)
+	}
+	return slices.DeleteFunc(slices.Clone(files), func(f file) bool { return slices.Contains(known, f.name) }), nil
 }
