@@ -29,7 +29,7 @@ floor roof
 	cmd/amber                  cobra runewidth term uuid
 
 floor 3
-	host                       pgx fsnotify uuid sync
+	host                       pgx fsnotify uuid sync zstd
 
 floor 2
 	functions                  functions/* pgx
@@ -43,13 +43,13 @@ floor 2½: what functions share, and no function itself
 floor 1
 	stack                      pgx uuid sync
 	supabase/rest              pgx
-	supabase/local             pgx
+	supabase/local             pgx xz
 
 floor 0
 	vm                         vm/internal/* qjs wazero zstd uuid !database/sql !net/http
 	vm/internal/*              qjs wazero zstd !database/sql !net/http
 	realtime                   websocket pgx uuid
-	supabase
+	supabase                   toml
 	migrations                 pgx
 
 floor cellar
@@ -66,10 +66,12 @@ modules, and what each is for
 	runewidth  github.com/mattn/go-runewidth  columns that text takes on a terminal
 	sync       golang.org/x/sync              goroutines that are started and awaited together
 	term       golang.org/x/term              whether there is a terminal, and how wide
+	toml       github.com/pelletier/go-toml/v2  reads supabase/config.toml, and knows the line of each key
 	uuid       github.com/google/uuid         ids that sort by time
 	wazero     github.com/tetratelabs/wazero  runs WebAssembly without cgo
 	websocket  github.com/coder/websocket     Realtime's transport
-	zstd       github.com/klauspost/compress  makes snapshots small
+	xz         github.com/ulikunitz/xz        unpacks the Postgres that is fetched
+	zstd       github.com/klauspost/compress  makes snapshots and answers small
 `
 
 func TestImportsPointDown(t *testing.T) {

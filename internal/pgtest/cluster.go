@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/amberhost/amber/supabase/local"
+	"github.com/jackc/pgx/v5"
 )
 
 // settings make a server quick whose data nobody will miss.
@@ -36,7 +37,11 @@ var settings = map[string]string{
 func startCluster() (url string, lifeline *os.File, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	template, err := clusterTemplate(ctx)
+	version, err := chosenVersion()
+	if err != nil {
+		return "", nil, err
+	}
+	template, err := clusterTemplate(ctx, version)
 	if err != nil {
 		return "", nil, fmt.Errorf("make a template: %w", err)
 	}
@@ -54,7 +59,35 @@ func startCluster() (url string, lifeline *os.File, err error) {
 	if err != nil {
 		return "", nil, err
 	}
-	return server.URL(), lifeline, nil
+	return server.URL(), lifeline, runs(server.URL(), version)
+}
+
+// chosenVersion is the version of the Postgres in AMBER_POSTGRES_BIN, or else
+// of the machine's newest. AMBER_TEST_POSTGRES_MAJOR says which it must be.
+func chosenVersion() (string, error) {
+	dir, version, err := local.FindBinaries(os.Getenv("AMBER_POSTGRES_BIN"))
+	if err != nil {
+		return "", err
+	}
+	major, _, _ := strings.Cut(version, ".")
+	if want := os.Getenv("AMBER_TEST_POSTGRES_MAJOR"); want != "" && major != want {
+		return "", fmt.Errorf("AMBER_TEST_POSTGRES_MAJOR wants Postgres %s, but %s has %s: set AMBER_POSTGRES_BIN", want, dir, version)
+	}
+	return version, nil
+}
+
+// runs checks which version a server is.
+func runs(url, version string) error {
+	return with(url, func(ctx context.Context, conn *pgx.Conn) error {
+		var got string
+		if err := conn.QueryRow(ctx, "select current_setting('server_version')").Scan(&got); err != nil {
+			return err
+		}
+		if got, _, _ = strings.Cut(got, " "); got != version { // Debian adds a word of its own
+			return fmt.Errorf("the server is Postgres %s instead of %s", got, version)
+		}
+		return nil
+	})
 }
 
 // startServer starts a server on a free port. Another process may take the
@@ -66,7 +99,7 @@ func startServer(ctx context.Context, dir string) (*local.Server, error) {
 			return nil, err
 		}
 		s, err := local.Start(ctx, local.Config{
-			Dir: dir, Port: port, BinDir: os.Getenv("AMBER_POSTGRES_BIN"), Settings: maps.Clone(settings),
+			Dir: dir, Port: port, BinDir: os.Getenv("AMBER_POSTGRES_BIN"), Offline: true, Settings: maps.Clone(settings),
 		})
 		if !errors.Is(err, local.ErrPortInUse) || try == 9 {
 			return s, err
@@ -84,14 +117,8 @@ func freePort() (int, error) {
 
 // clusterTemplate returns a data directory fresh from initdb. All test
 // processes of this user share it: initdb takes longer than most packages' tests.
-func clusterTemplate(ctx context.Context) (string, error) {
-	which := strings.ReplaceAll(os.Getenv("AMBER_POSTGRES_BIN"), "/", "_")
-	if which == "" {
-		var err error
-		if _, which, err = local.FindBinaries(); err != nil {
-			return "", err
-		}
-	}
+func clusterTemplate(ctx context.Context, version string) (string, error) {
+	which := version + strings.ReplaceAll(os.Getenv("AMBER_POSTGRES_BIN"), "/", "_")
 	dir := filepath.Join(base(), fmt.Sprintf("amber-pgtest-%d-%s", os.Getuid(), which))
 	if err := ours(dir); !errors.Is(err, fs.ErrNotExist) {
 		return filepath.Join(dir, "data"), err

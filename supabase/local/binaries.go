@@ -1,24 +1,22 @@
 package local
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
+	"time"
 )
 
 // minMajor is the oldest Postgres whose SQL amber speaks.
 const minMajor = 15
-
-// ErrNoBinaries says that this machine has no Postgres that amber can run.
-var ErrNoBinaries = errors.New("no usable Postgres on this machine")
-
-const installHint = "install one (Debian and Ubuntu: apt-get install postgresql; macOS: brew install postgresql@17; or Postgres.app), " +
-	"say where its programs are with AMBER_POSTGRES_BIN, or use a database of yours with DATABASE_URL"
 
 // binDirs is where the programs are besides PATH: Debian, Red Hat's PGDG,
 // Alpine, SUSE, Homebrew on either processor, Postgres.app.
@@ -32,11 +30,11 @@ var binDirs = []string{
 	"/Applications/Postgres.app/Contents/Versions/*/bin",
 }
 
-// FindBinaries returns the directory and version ("15.4") of the newest
-// Postgres on this machine, or an error that wraps [ErrNoBinaries] and says
-// what to install.
-func FindBinaries() (dir, version string, err error) {
-	b, err := newest(search(), 0)
+// FindBinaries returns the directory and version ("15.4") of the Postgres in
+// binDir, or, if that is "", of the newest that is installed on this machine.
+// It fetches nothing. Its error wraps [ErrNoBinaries] and says what to install.
+func FindBinaries(binDir string) (dir, version string, err error) {
+	b, err := find(context.Background(), Config{BinDir: binDir}, 0)
 	return b.dir, b.version(), err
 }
 
@@ -55,20 +53,40 @@ func (b binaries) version() string {
 func (b binaries) path(program string) string { return filepath.Join(b.dir, program) }
 
 // choose finds the binaries to run a data directory of a major version with;
-// major 0 is a directory yet to be made. A given binDir is the only candidate.
-func choose(binDir string, major int) (binaries, error) {
-	if binDir == "" {
-		return newest(search(), major)
+// major 0 is a directory yet to be made. What this machine has comes before what
+// can be fetched, and nothing is fetched where Config.BinDir is given.
+func choose(ctx context.Context, cfg Config, major int, a account) (binaries, error) {
+	b, err := find(ctx, cfg, major)
+	var missing *missingError
+	if cfg.BinDir != "" || !errors.As(err, &missing) {
+		return b, err
 	}
-	b, err := inspect(binDir)
-	if err != nil {
-		return binaries{}, fmt.Errorf("%w: AMBER_POSTGRES_BIN names %s, which has no postgres and initdb that run: %w", ErrNoBinaries, binDir, err)
+	return fetched(ctx, cfg, a, missing)
+}
+
+// find looks for binaries on this machine.
+func find(ctx context.Context, cfg Config, major int) (binaries, error) {
+	var candidates []binaries
+	if cfg.BinDir == "" {
+		candidates = search(ctx, cfg)
+	} else {
+		b, err := inspect(ctx, cfg, cfg.BinDir)
+		if err != nil {
+			return binaries{}, fmt.Errorf("%w: AMBER_POSTGRES_BIN names %s, which has no postgres and initdb that run: %w", ErrNoBinaries, cfg.BinDir, err)
+		}
+		candidates = append(candidates, b)
 	}
-	return newest([]binaries{b}, major)
+	if ctx.Err() != nil {
+		return binaries{}, ctx.Err()
+	}
+	return newest(candidates, major)
 }
 
 // search lists what is installed, each program once.
-func search() []binaries {
+func search(ctx context.Context, cfg Config) []binaries {
+	if cfg.bare {
+		return nil
+	}
 	var dirs []string
 	if file, err := exec.LookPath("postgres"); err == nil {
 		dirs = append(dirs, filepath.Dir(file))
@@ -85,12 +103,14 @@ func search() []binaries {
 			continue
 		}
 		seen[program] = true
-		b, err := inspect(filepath.Dir(program)) // where links in PATH lead to
-		if err != nil {
-			b, err = inspect(dir)
+		b, err := inspect(ctx, cfg, filepath.Dir(program)) // where links in PATH lead to
+		if errors.Is(err, fs.ErrNotExist) {
+			b, err = inspect(ctx, cfg, dir)
 		}
 		if err == nil {
 			found = append(found, b)
+		} else if cfg.Log != nil {
+			cfg.Log.Warn("a Postgres that does not run", "dir", dir, "err", err)
 		}
 	}
 	return found
@@ -98,9 +118,6 @@ func search() []binaries {
 
 // newest picks among candidates those of a major version, if it is not 0.
 func newest(candidates []binaries, major int) (binaries, error) {
-	if len(candidates) == 0 {
-		return binaries{}, fmt.Errorf("%w: %s", ErrNoBinaries, installHint)
-	}
 	var best binaries
 	var others []string
 	for _, b := range candidates {
@@ -112,30 +129,24 @@ func newest(candidates []binaries, major int) (binaries, error) {
 			best = b
 		}
 	}
-	switch {
-	case best.dir != "":
-		return best, nil
-	case major != 0:
-		return binaries{}, &versionError{major, others}
+	if best.dir == "" {
+		return binaries{}, &missingError{major, others}
 	}
-	return binaries{}, fmt.Errorf("%w: found %s, amber needs %d or newer: %s",
-		ErrNoBinaries, strings.Join(others, ", "), minMajor, installHint)
-}
-
-// versionError: the data directory is of a Postgres that is not here.
-type versionError struct {
-	major int
-	found []string
-}
-
-func (e *versionError) Error() string {
-	return fmt.Sprintf("it was made by Postgres %d, but this machine has %s: install Postgres %d or choose another directory with --data",
-		e.major, strings.Join(e.found, ", "), e.major)
+	return best, nil
 }
 
 var versionText = regexp.MustCompile(`\(PostgreSQL\) (\d+)(?:\.(\d+))?`)
 
-func inspect(dir string) (binaries, error) {
+// versionPatience is how long a program called postgres may take to say what it is.
+const versionPatience = 10 * time.Second
+
+// inspect asks the programs in a directory what they are.
+func inspect(ctx context.Context, cfg Config, dir string) (binaries, error) {
+	return inspectAs(ctx, cfg, dir, &syscall.SysProcAttr{Setpgid: true})
+}
+
+// inspectAs is inspect as another user; attr begins a process group.
+func inspectAs(ctx context.Context, cfg Config, dir string, attr *syscall.SysProcAttr) (binaries, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return binaries{}, err
@@ -143,16 +154,56 @@ func inspect(dir string) (binaries, error) {
 	if _, err := os.Stat(filepath.Join(dir, "initdb")); err != nil {
 		return binaries{}, err
 	}
-	out, err := exec.Command(filepath.Join(dir, "postgres"), "--version").Output()
+	out, err := versionOf(ctx, cfg, filepath.Join(dir, "postgres"), attr)
 	if err != nil {
 		return binaries{}, err
 	}
-	m := versionText.FindSubmatch(out)
+	m := versionText.FindStringSubmatch(out)
 	if m == nil {
 		return binaries{}, fmt.Errorf("postgres --version says %q", out)
 	}
 	b := binaries{dir: dir}
-	b.major, _ = strconv.Atoi(string(m[1])) // digits
-	b.minor, _ = strconv.Atoi(string(m[2])) // digits, or none in a beta
+	b.major, _ = strconv.Atoi(m[1]) // digits
+	b.minor, _ = strconv.Atoi(m[2]) // digits, or none in a beta
 	return b, nil
+}
+
+func versionOf(ctx context.Context, cfg Config, program string, attr *syscall.SysProcAttr) (string, error) {
+	patience := versionPatience
+	if cfg.patience != 0 {
+		patience = cfg.patience
+	}
+	timed, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	cmd := exec.CommandContext(timed, program, "--version")
+	cmd.Dir = "/"               // another user may not be where we are
+	if attr.Credential != nil { // nor have what is ours
+		cmd.Env = environment("/")
+	}
+	cmd.SysProcAttr = attr
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = time.Second // for children of its own that left the group
+	var out, problem head
+	cmd.Stdout, cmd.Stderr = &out, &problem
+	err := cmd.Run()
+	switch {
+	case err == nil:
+		return out.String(), nil
+	case ctx.Err() != nil:
+		return "", ctx.Err()
+	case timed.Err() != nil:
+		return "", fmt.Errorf("%s --version says nothing for %v", program, patience)
+	}
+	if said := strings.TrimSpace(problem.String()); said != "" {
+		err = fmt.Errorf("%w: %s", err, said)
+	}
+	return "", err
+}
+
+// head keeps the beginning of what a program says, however much that is.
+type head struct{ strings.Builder }
+
+func (h *head) Write(p []byte) (int, error) {
+	h.Builder.Write(p[:min(len(p), max(0, 4096-h.Len()))])
+	return len(p), nil
 }

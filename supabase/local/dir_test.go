@@ -36,6 +36,24 @@ func TestDefaultDir(t *testing.T) { // not parallel: it sets the environment
 	}
 }
 
+func TestDefaultCacheDir(t *testing.T) { // not parallel: it sets the environment
+	home := "/home/ada/.cache/amber/postgres"
+	if runtime.GOOS == "darwin" {
+		home = "/home/ada/Library/Caches/amber/postgres"
+	}
+	t.Setenv("XDG_CACHE_HOME", "")
+	t.Setenv("HOME", "/home/ada")
+	for uid, want := range map[int]string{0: "/var/cache/amber/postgres", 1000: home} {
+		if dir, err := local.DefaultCacheDir(uid); dir != want || err != nil {
+			t.Errorf("of user %d: %q, %v; want %q", uid, dir, err, want)
+		}
+	}
+	t.Setenv("HOME", "")
+	if dir, err := local.DefaultCacheDir(1000); err == nil {
+		t.Errorf("without a home: %q", dir)
+	}
+}
+
 func TestHasDatabase(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "postgres")

@@ -41,7 +41,7 @@ func initData(ctx context.Context, l layout, b binaries, a account) error {
 		return err
 	}
 	defer os.Remove(pwfile)
-	if err := runInitdb(ctx, b, a, tmp, pwfile); err != nil {
+	if err := runInitdb(ctx, l, b, a, tmp, pwfile); err != nil {
 		return err
 	}
 	return os.Rename(tmp, l.data)
@@ -57,7 +57,7 @@ func passwordFile(dir string) (string, error) {
 	return f.Name(), errors.Join(err, f.Chmod(0o644), f.Close())
 }
 
-func runInitdb(ctx context.Context, b binaries, a account, data, pwfile string) error {
+func runInitdb(ctx context.Context, l layout, b binaries, a account, data, pwfile string) error {
 	args := []string{"-D", data, "--username=" + superuser, "--pwfile=" + pwfile,
 		"--auth=scram-sha-256", "--encoding=UTF8", "--lc-messages=C"}
 	locales := [][]string{{"--locale=C.UTF-8"}, {"--locale=C"}} // macOS has no C.UTF-8 of its own
@@ -75,12 +75,15 @@ func runInitdb(ctx context.Context, b binaries, a account, data, pwfile string) 
 		if out, err = cmd.CombinedOutput(); err == nil {
 			return nil
 		}
-		if !strings.Contains(string(out), "locale") {
+		if !strings.Contains(string(out), "invalid locale") {
 			break
 		}
 	}
-	if ctx.Err() != nil {
+	switch {
+	case ctx.Err() != nil:
 		return ctx.Err()
+	case diskFullText.Match(out):
+		return l.diskFull(lastLines(string(out)))
 	}
 	return fmt.Errorf("initdb: %w:\n%s", err, strings.TrimSpace(string(out)))
 }

@@ -36,6 +36,7 @@ func (s *Server) launch(ctx context.Context, cfg Config, l layout, b binaries, a
 		s.postmaster = &postmaster{pid: cmd.Process.Pid, child: true, data: l.data, uid: a.uid}
 		err := s.ready(ctx, log)
 		if err == nil {
+			s.began = log.start
 			return nil
 		}
 		if !errors.Is(err, errOrphans) || pause(orphans) != nil {
@@ -58,7 +59,7 @@ func (s *Server) ready(ctx context.Context, log *serverLog) error {
 	defer cancel()
 	for {
 		if s.postmaster.gone() {
-			return died(log, s.port)
+			return s.died(log)
 		}
 		ours, err := s.postmaster.answers(ctx, s.port)
 		if ours {
@@ -77,14 +78,16 @@ func (s *Server) ready(ctx context.Context, log *serverLog) error {
 }
 
 // died explains why a server ended while it started.
-func died(log *serverLog, port int) error {
+func (s *Server) died(log *serverLog) error {
 	tail := log.tail()
 	switch {
 	case strings.Contains(tail, "pre-existing shared memory block"),
 		strings.Contains(tail, "lock file") && strings.Contains(tail, "already exists"): // of a process not yet waited for
 		return errOrphans
 	case strings.Contains(tail, "Address already in use"):
-		return portInUse(port)
+		return portInUse(s.port)
+	case diskFullText.MatchString(tail) || s.layout.full():
+		return s.layout.diskFull(tail)
 	}
 	return fmt.Errorf("it ended at once; the end of %s:\n%s", log.Name(), tail)
 }

@@ -1,7 +1,6 @@
 package local
 
 import (
-	"bytes"
 	"io"
 	"os"
 	"strings"
@@ -38,6 +37,17 @@ func openLog(l layout) (*serverLog, error) {
 // begin makes what follows the run that tail is about.
 func (l *serverLog) begin() { l.start, _ = l.Seek(0, io.SeekEnd) } // 0 shows too much at worst
 
+// tail returns the last lines of a log from where a run began; "" where it
+// cannot be read.
+func (l layout) tail(start int64) string {
+	f, err := os.OpenFile(l.log, os.O_RDONLY|syscall.O_NOFOLLOW, 0)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	return (&serverLog{f, start}).tail()
+}
+
 // tail returns the last lines of this run.
 func (l *serverLog) tail() string {
 	end, err := l.Seek(0, io.SeekEnd)
@@ -47,6 +57,10 @@ func (l *serverLog) tail() string {
 	from := max(l.start, end-tailSize)
 	text := make([]byte, end-from)
 	n, _ := l.ReadAt(text, from)
-	lines := strings.Split(string(bytes.TrimSpace(text[:n])), "\n")
+	return lastLines(string(text[:n]))
+}
+
+func lastLines(text string) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
 	return strings.Join(lines[max(0, len(lines)-tailLen):], "\n")
 }

@@ -20,9 +20,18 @@ var ErrPortInUse = errors.New("port in use")
 type Config struct {
 	Dir      string            // holds the data, the log and the socket; made if it is not there
 	Port     int               // on 127.0.0.1; 0 means DefaultPort
-	BinDir   string            // where postgres and initdb are; "" searches as FindBinaries does
+	BinDir   string            // where postgres and initdb are; "" searches as FindBinaries does, then fetches
 	Settings map[string]string // more server settings, by their names in postgresql.conf
-	Log      *slog.Logger      // nil discards
+	Log      *slog.Logger      // progress too; nil discards
+
+	// Where neither BinDir is given nor the machine has a Postgres that can run
+	// Dir, one is fetched, once.
+	Repository string // where from: a Maven repository's URL; "" means DefaultRepository
+	CacheDir   string // where it stays, which Postgres' user must reach; "" means DefaultCacheDir
+	Offline    bool   // fetches nothing; what was fetched before is used all the same
+
+	bare     bool          // of tests: a machine without Postgres
+	patience time.Duration // of tests: versionPatience
 }
 
 // Server is a running Postgres and the ownership of its directory.
@@ -31,6 +40,8 @@ type Server struct {
 	port       int
 	adopted    bool
 	lock       *os.File
+	layout     layout
+	began      int64 // where in the log; 0 for an adopted one
 
 	stopOnce sync.Once
 	stopErr  error
@@ -43,11 +54,20 @@ type Server struct {
 // Errors wrap [ErrNoBinaries], [ErrLocked] or [ErrPortInUse] where these are
 // the cause; each names the cause and what to do.
 func Start(ctx context.Context, cfg Config) (*Server, error) {
-	s, err := start(ctx, cfg)
-	if err != nil {
-		return nil, fmt.Errorf("start Postgres in %s: %w", cfg.Dir, err)
+	if cfg.Port == 0 {
+		cfg.Port = DefaultPort
 	}
-	return s, nil
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	l, err := layoutOf(cfg.Dir)
+	if err == nil {
+		var s *Server
+		if s, err = start(ctx, cfg, l); err == nil {
+			return s, nil
+		}
+	}
+	return nil, fmt.Errorf("start Postgres in %s: %w", cfg.Dir, l.explain(err))
 }
 
 // URL is the server's connection string, for the superuser.
@@ -81,23 +101,13 @@ func (s *Server) Wait(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return nil
 	}
-	return errors.New("the embedded Postgres has ended by itself: its log is server.log in the data directory; start again, it recovers what was committed")
+	return s.layout.ended(s.layout.tail(s.began))
 }
 
 // watchInterval is how often Wait looks.
 const watchInterval = 500 * time.Millisecond
 
-func start(ctx context.Context, cfg Config) (*Server, error) {
-	if cfg.Port == 0 {
-		cfg.Port = DefaultPort
-	}
-	if cfg.Log == nil {
-		cfg.Log = slog.New(slog.DiscardHandler)
-	}
-	l, err := layoutOf(cfg.Dir)
-	if err != nil {
-		return nil, err
-	}
+func start(ctx context.Context, cfg Config, l layout) (*Server, error) {
 	// Whatever can be refused is refused before anything is written.
 	a, err := accountFor(l.data)
 	if err != nil {
@@ -110,7 +120,7 @@ func start(ctx context.Context, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, err := choose(cfg.BinDir, major)
+	b, err := choose(ctx, cfg, major, a)
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +134,7 @@ func start(ctx context.Context, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{port: cfg.Port, lock: held}
+	s := &Server{port: cfg.Port, lock: held, layout: l}
 	if err := s.open(ctx, cfg, l, b, a); err != nil {
 		held.Close()
 		return nil, err

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -104,7 +105,7 @@ func TestAdoption(t *testing.T) {
 	dir := pgtest.Dir(t)
 	pid, port := abandon(t, dir)
 
-	s, err := local.Start(t.Context(), local.Config{Dir: dir, Port: port})
+	s, err := local.Start(t.Context(), local.Config{Dir: dir, BinDir: binDir(), Port: port, Offline: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,7 +137,7 @@ func TestEverythingKilled(t *testing.T) {
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	s := start(t, local.Config{Dir: dir, Port: port})
+	s := start(t, local.Config{Dir: dir, BinDir: binDir(), Port: port, Offline: true})
 	if s.Adopted() || query(t, s, "select 1::text") != "1" {
 		t.Error("the server was not started anew")
 	}
@@ -163,25 +164,25 @@ func TestRefusals(t *testing.T) {
 	t.Parallel()
 	dir := pgtest.Dir(t)
 	s := start(t, local.Config{Dir: dir})
-	_, err := local.Start(t.Context(), local.Config{Dir: dir, Port: freePort(t)})
+	_, err := local.Start(t.Context(), local.Config{Dir: dir, BinDir: binDir(), Port: freePort(t), Offline: true})
 	refused(t, err, local.ErrLocked, dir, "process "+strconv.Itoa(os.Getpid()), "--data")
 
 	port := portOf(t, s)
-	_, err = local.Start(t.Context(), local.Config{Dir: pgtest.Dir(t), Port: port})
+	_, err = local.Start(t.Context(), local.Config{Dir: pgtest.Dir(t), BinDir: binDir(), Port: port, Offline: true})
 	refused(t, err, local.ErrPortInUse, strconv.Itoa(port), "a local Supabase, or the Postgres of a killed amber", "--db-port or AMBER_DB_PORT")
 	stop(t, s)
 
 	if err := os.WriteFile(filepath.Join(dir, "data", "PG_VERSION"), []byte("9\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, err = local.Start(t.Context(), local.Config{Dir: dir, Port: freePort(t)})
+	_, err = local.Start(t.Context(), local.Config{Dir: dir, BinDir: binDir(), Port: freePort(t), Offline: true})
 	refused(t, err, nil, dir, "made by Postgres 9", "install Postgres 9", "--data")
 }
 
 func TestRefusesBrokenConfiguration(t *testing.T) {
 	t.Parallel()
 	_, err := local.Start(t.Context(), local.Config{
-		Dir: pgtest.Dir(t), Port: freePort(t), Settings: map[string]string{"max_connections": "many"},
+		Dir: pgtest.Dir(t), BinDir: binDir(), Port: freePort(t), Offline: true, Settings: map[string]string{"max_connections": "many"},
 	})
 	refused(t, err, nil, "server.log", `invalid value for parameter "max_connections"`)
 }
@@ -211,7 +212,7 @@ func TestRefusesAnUnreachableDirectory(t *testing.T) {
 		t.Skip("only root runs Postgres as another user")
 	}
 	private := t.TempDir() // below a directory of mode 0700
-	_, err := local.Start(t.Context(), local.Config{Dir: filepath.Join(private, "a", "b")})
+	_, err := local.Start(t.Context(), local.Config{Dir: filepath.Join(private, "a", "b"), BinDir: binDir(), Offline: true})
 	refused(t, err, nil, "cannot enter "+filepath.Dir(private), "mode 0700", "--data")
 	if files, _ := os.ReadDir(private); len(files) != 0 {
 		t.Error("a refused start left something behind")
@@ -223,7 +224,7 @@ func TestStartIsCancelled(t *testing.T) {
 	dir := pgtest.Dir(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := local.Start(ctx, local.Config{Dir: dir, Port: freePort(t)}); !errors.Is(err, context.Canceled) {
+	if _, err := local.Start(ctx, local.Config{Dir: dir, BinDir: binDir(), Port: freePort(t), Offline: true}); !errors.Is(err, context.Canceled) {
 		t.Errorf("Start = %v, want Canceled", err)
 	}
 	start(t, local.Config{Dir: dir})
@@ -240,7 +241,7 @@ func TestLongPathsHaveNoSocket(t *testing.T) {
 
 func TestFindBinaries(t *testing.T) {
 	t.Parallel()
-	dir, version, err := local.FindBinaries()
+	dir, version, err := local.FindBinaries(binDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -253,6 +254,9 @@ func TestFindBinaries(t *testing.T) {
 // start starts a server on a free port and stops it when the test ends.
 func start(t *testing.T, cfg local.Config) *local.Server {
 	t.Helper()
+	if cfg.CacheDir == "" { // not to be fetched
+		cfg.BinDir, cfg.Offline = binDir(), true
+	}
 	for {
 		if cfg.Port, _ = strconv.Atoi(os.Getenv("LOCAL_TEST_PORT")); cfg.Port == 0 {
 			cfg.Port = freePort(t)
@@ -270,6 +274,9 @@ func start(t *testing.T, cfg local.Config) *local.Server {
 		return s
 	}
 }
+
+// binDir chooses the Postgres that is tested; "" is the machine's own.
+func binDir() string { return os.Getenv("AMBER_POSTGRES_BIN") }
 
 func stop(t *testing.T, s *local.Server) {
 	t.Helper()
@@ -389,4 +396,26 @@ func query(t *testing.T, s *local.Server, sql string) (text string) {
 		t.Fatal(err)
 	}
 	return text
+}
+
+// chownLike gives files to the user whom Postgres runs as.
+func chownLike(t *testing.T, files ...string) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		return
+	}
+	for _, name := range []string{"postgres", "nobody"} {
+		u, err := user.Lookup(name)
+		if err != nil {
+			continue
+		}
+		uid, _ := strconv.Atoi(u.Uid) // numbers on Unix
+		gid, _ := strconv.Atoi(u.Gid)
+		for _, file := range files {
+			if err := os.Chown(file, uid, gid); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return
+	}
 }
