@@ -4,17 +4,23 @@
 //
 // A function is a package below this one, and one line in [Table]; a service is
 // one line in [Services]. Function packages do not import each other; what they
-// share is in functions/wire.
+// share is in functions/wire. What clients send and get, method by method, is
+// written down as tables in this package's tests.
 package functions
 
 import (
 	"log/slog"
+	"maps"
 	"net/http"
+	"slices"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/amberhost/amber/functions/publish"
+	"github.com/amberhost/amber/functions/quickjs"
+	"github.com/amberhost/amber/functions/stackprocessor"
 	"github.com/amberhost/amber/functions/tasks"
+	"github.com/amberhost/amber/functions/wire"
 	"github.com/amberhost/amber/functions/wrappedkeystore"
 	"github.com/amberhost/amber/service"
 	"github.com/amberhost/amber/stack"
@@ -43,14 +49,30 @@ type Deps struct {
 	Engine    *vm.Engine
 	Pool      *pgxpool.Pool
 	Log       *slog.Logger
+
+	// Open reports whether whoever reaches the host may do anything that the
+	// function of that name does; nil: of none. It is for Public functions that
+	// keep some of what they do to service_role.
+	Open func(function string) bool
 }
 
 // Table returns every edge function.
 func Table(d Deps) []Function {
+	runs := wire.Runs{Store: d.Store, Processor: d.Processor}
+	log := func(name string) *slog.Logger { return d.Log.With("function", name) }
 	return []Function{
-		{"tasks", Public, tasks.New(d.Store, d.Processor, d.Log.With("function", "tasks"))},
-		{"publish", Service, publish.New(d.Store, d.Engine, d.Log.With("function", "publish"))},
+		{"tasks", Public, tasks.New(runs, log("tasks"))},
+		{"quickjs", Public, quickjs.New(quickjs.Config{ // it asks for more where code is given or a run is resumed
+			Runs: runs, Engine: d.Engine, Services: reached(d), Open: d.Open != nil && d.Open("quickjs"), Log: log("quickjs")})},
+		{"stack-processor", Service, stackprocessor.New(runs, log("stack-processor"))},
+		{"publish", Service, publish.New(d.Store, d.Engine, log("publish"))},
 	}
+}
+
+// reached are the names of all that tools has: services, and what the engine
+// itself answers.
+func reached(d Deps) []string {
+	return append(slices.Sorted(maps.Keys(Services(d))), "sleep", "tasks")
 }
 
 // Services returns what tools.<name> reaches, by name.

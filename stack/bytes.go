@@ -13,9 +13,16 @@ import (
 
 // The kinds of amber.replies: what a call was asked, and what it was answered.
 const (
-	kindRequest = "request" // a service.Call
+	kindRequest = "request" // a request
 	kindReply   = "reply"   // a service.Reply
 )
+
+// request is what a row was asked. A task's own calls are service.Calls, which
+// have no code: only Start and rows of others can give some.
+type request struct {
+	service.Call
+	Code string `json:"code,omitempty"` // given with the request; "" for a published task's
+}
 
 // putBytes queues the exact bytes of a call or a reply, encrypted. The row's id
 // and kind are the associated data: a row moved elsewhere does not open.
@@ -69,7 +76,8 @@ type Reply struct {
 }
 
 // replies reads the calls of a body that have ended and that no committed slice
-// has seen, in the order in which they ended.
+// has seen, in the order in which they ended; timers, which may have been
+// answered late, in the order in which they were due.
 func (s *Store) replies(rows pgx.Rows) ([]Reply, error) {
 	type row struct {
 		ID     uuid.UUID
@@ -107,7 +115,7 @@ const repliesSQL = `
 	from public.stack_runs s left join amber.replies r on r.stack_run_id = s.id and r.kind = 'reply'
 	where s.parent_stack_run_id = @body and not s.delivered and s.call_id is not null
 		and s.status in ('completed', 'failed', 'cancelled')
-	order by s.ended_at, s.call_id`
+	order by coalesce(s.due_at, s.ended_at), s.call_id`
 
 // publicError reads an error that somebody else wrote into a row: an object
 // with a message, or any other JSON.

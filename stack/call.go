@@ -64,6 +64,14 @@ func executeArgs(call service.Call) (name string, input json.RawMessage, refused
 	return name, input, nil
 }
 
+// executeCall is tools.tasks.execute(name, input).
+func executeCall(name string, input json.RawMessage) (service.Call, error) {
+	first, err := encode(name)
+	return service.Call{Service: serviceTasks, Steps: []service.Step{
+		{Type: service.StepCall, Property: "execute", Args: []json.RawMessage{first, input}},
+	}}, err
+}
+
 func display(c service.Call) string {
 	if c.Method() == c.Service {
 		return "tools." + c.Service

@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -70,11 +71,22 @@ type claimed struct {
 // Claim takes up to limit rows that any host may run or resume, oldest first.
 // After an error it is not known what was taken: see [Store.GiveBack].
 func (s *Store) Claim(ctx context.Context, host Host, limit int) ([]Claim, error) {
+	return s.claim(ctx, host, "true", pgx.StrictNamedArgs{"limit": limit})
+}
+
+// ClaimRow takes that row if host may claim it; else it returns none.
+func (s *Store) ClaimRow(ctx context.Context, host Host, id uuid.UUID) ([]Claim, error) {
+	return s.claim(ctx, host, "id = @id", pgx.StrictNamedArgs{"limit": 1, "id": id})
+}
+
+// claim takes free rows of which the SQL condition only holds.
+func (s *Store) claim(ctx context.Context, host Host, only string, args pgx.StrictNamedArgs) ([]Claim, error) {
+	args["engine"], args["host"] = host.Engine, host.ID
 	rows, err := s.pool.Query(ctx, `
 		with free as (
 			select id from public.stack_runs
 			where status in ('pending', 'pending_resume', 'pending_execution') and stuck_reason is null
-				and (engine is null or engine = @engine)
+				and (engine is null or engine = @engine) and `+only+`
 			order by priority desc, created_at
 			limit @limit for update skip locked
 		)
@@ -83,7 +95,7 @@ func (s *Store) Claim(ctx context.Context, host Host, limit int) ([]Claim, error
 		from free where s.id = free.id
 		returning s.id, s.parent_task_run_id, s.parent_stack_run_id, s.child_task_run_id, s.service_name, s.method_name,
 			s.args, s.sequence, s.call_id`,
-		pgx.StrictNamedArgs{"engine": host.Engine, "limit": limit, "host": host.ID})
+		args)
 	if err != nil {
 		return nil, fmt.Errorf("claim stack runs: %w", err)
 	}
@@ -102,10 +114,11 @@ func (s *Store) Claim(ctx context.Context, host Host, limit int) ([]Claim, error
 
 // open loads what a claimed row needs to run.
 func (s *Store) open(ctx context.Context, host Host, r claimed) (Claim, error) {
-	call, err := s.request(ctx, r)
+	req, err := s.request(ctx, host, r)
 	if err != nil {
 		return Claim{}, err
 	}
+	call := req.Call
 	if call.Service != serviceTasks {
 		return s.openCall(ctx, r, call)
 	}
@@ -124,6 +137,7 @@ func (s *Store) open(ctx context.Context, host Host, r claimed) (Claim, error) {
 	if err != nil {
 		return Claim{}, err
 	}
+	body.Code = req.Code
 	return Claim{Body: body}, nil
 }
 
@@ -150,25 +164,92 @@ func orNil(id *uuid.UUID) uuid.UUID {
 	return *id
 }
 
-// request is the call a row stands for: its exact bytes, or, for a row that
-// somebody else inserted, its public columns.
-func (s *Store) request(ctx context.Context, r claimed) (service.Call, error) {
-	var call service.Call
+// request is what a row was asked: its exact bytes, or, for a row that somebody
+// else inserted, its public columns.
+func (s *Store) request(ctx context.Context, host Host, r claimed) (request, error) {
+	req, exact, err := s.asked(ctx, r)
+	if err != nil || exact || req.Service != serviceTasks || req.Method() != "execute" {
+		return req, err
+	}
+	return s.broughtCode(ctx, host, r.ID, req)
+}
+
+// asked is request without what came beside the columns. exact is false if it
+// was read from them.
+func (s *Store) asked(ctx context.Context, r claimed) (req request, exact bool, err error) {
 	var keyID string
 	var sealed []byte
-	err := s.pool.QueryRow(ctx, `select key_id, data from amber.replies where stack_run_id = @id and kind = 'request'`,
+	err = s.pool.QueryRow(ctx, `select key_id, data from amber.replies where stack_run_id = @id and kind = 'request'`,
 		pgx.StrictNamedArgs{"id": r.ID}).Scan(&keyID, &sealed)
 	if err == nil {
-		return call, s.openBytes(r.ID, kindRequest, keyID, sealed, &call)
+		return req, true, s.openBytes(r.ID, kindRequest, keyID, sealed, &req)
 	}
 	if !errors.Is(err, pgx.ErrNoRows) {
-		return call, fmt.Errorf("load request: %w", err)
+		return req, false, fmt.Errorf("load request: %w", err)
 	}
 	var args []json.RawMessage
 	if json.Unmarshal(r.Args, &args) != nil && r.Args != nil {
 		args = []json.RawMessage{r.Args}
 	}
-	return service.Call{Service: r.ServiceName, Steps: service.Path(r.MethodName, args)}, nil
+	req.Call = service.Call{Service: r.ServiceName, Steps: service.Path(r.MethodName, args)}
+	return req, false, nil
+}
+
+// vmState is what clients of the original put into vm_state when they ask for
+// a task: the one generation in these words, the next in those.
+type vmState struct {
+	Code   string          `json:"task_code"`
+	Name   string          `json:"task_name"`
+	Input  json.RawMessage `json:"input"`
+	Code2  string          `json:"taskCode"`
+	Name2  string          `json:"taskName"`
+	Input2 json.RawMessage `json:"taskInput"`
+}
+
+// broughtCode completes the request of somebody's row for a task with the code
+// that came with it, which counts if no task of that name is published. It is
+// sealed before it runs: suspending the body overwrites vm_state.
+func (s *Store) broughtCode(ctx context.Context, host Host, id uuid.UUID, req request) (request, error) {
+	var raw json.RawMessage
+	err := s.pool.QueryRow(ctx, `select vm_state from public.stack_runs where id = @id`, pgx.StrictNamedArgs{"id": id}).Scan(&raw)
+	if err != nil {
+		return req, fmt.Errorf("load code: %w", lostIfGone(err))
+	}
+	var state vmState
+	if raw == nil || json.Unmarshal(raw, &state) != nil || state.Code+state.Code2 == "" {
+		return req, nil
+	}
+	name, input, refused := executeArgs(req.Call)
+	if refused != nil {
+		name, input = cmp.Or(state.Name, state.Name2), state.Input
+		if input == nil {
+			input = state.Input2
+		}
+		if input == nil {
+			input = json.RawMessage("null")
+		}
+	}
+	if name == "" {
+		return req, nil // which is refused
+	}
+	var unpublished *service.Error
+	if _, err := s.Task(ctx, name); errors.As(err, &unpublished) {
+		req.Code = cmp.Or(state.Code, state.Code2)
+	} else if err != nil {
+		return req, err
+	}
+	if req.Call, err = executeCall(name, input); err != nil {
+		return req, err
+	}
+	return req, s.tx(ctx, "keep request", func(tx pgx.Tx) error {
+		var b batch
+		b.fenced(`update public.stack_runs set updated_at = now() where id = @id and status = 'processing' and claimed_by = @host`,
+			pgx.StrictNamedArgs{"id": id, "host": host.ID})
+		if err := s.putBytes(&b, id, kindRequest, req); err != nil {
+			return err
+		}
+		return b.send(ctx, tx)
+	})
 }
 
 // bodyRun gives the body of a row that somebody else inserted its task_run: the
@@ -229,7 +310,7 @@ func (s *Store) loadWaiting(ctx context.Context, body *Body) error {
 	err := s.pool.QueryRow(ctx, `select data from amber.snapshots where stack_run_id = @id and sequence = @sequence`,
 		pgx.StrictNamedArgs{"id": body.ID, "sequence": body.Sequence}).Scan(&data)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return fmt.Errorf("%w: its snapshot %d is gone", errStuck, body.Sequence)
+		return s.snapshotGone(ctx, body)
 	}
 	if err != nil {
 		return fmt.Errorf("load snapshot: %w", err)
@@ -245,6 +326,21 @@ func (s *Store) loadWaiting(ctx context.Context, body *Body) error {
 		return fmt.Errorf("load replies: %w", err)
 	}
 	return nil
+}
+
+// snapshotGone says why there is no snapshot: the body has gone on meanwhile,
+// by another slice of this host, or it was deleted.
+func (s *Store) snapshotGone(ctx context.Context, body *Body) error {
+	var moved bool
+	err := s.pool.QueryRow(ctx, `select not exists (select from public.stack_runs where id = @id and sequence = @sequence)`,
+		pgx.StrictNamedArgs{"id": body.ID, "sequence": body.Sequence}).Scan(&moved)
+	switch {
+	case err != nil:
+		return fmt.Errorf("look for snapshot: %w", err)
+	case moved:
+		return ErrClaimLost
+	}
+	return fmt.Errorf("%w: its snapshot %d is gone", errStuck, body.Sequence)
 }
 
 // Held loads a body that host holds: the one that [Store.Complete] said to resume.

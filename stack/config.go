@@ -31,7 +31,7 @@ type Config struct {
 	MaxCalls  int           // service calls in flight at once; 0 means 256
 	Lease     time.Duration // how long a silent host keeps what it holds; 0 means 15 s
 	Sweep     time.Duration // how often the tables are searched for work that no hint told of; 0 means 1 s
-	Drain     time.Duration // how long Run waits for slices and calls when its context ends; 0 means 5 s
+	Drain     time.Duration // how long Run waits for slices and calls when its context ends; 0 means 5 s, less than 0 not at all
 
 	Observe func(Event)  // called after each commit; nil: nobody. It must not block.
 	Log     *slog.Logger // nil discards
@@ -67,9 +67,9 @@ type Processor struct {
 
 	mu       sync.Mutex
 	frames   map[uuid.UUID]*frame
-	inFlight map[uuid.UUID]struct{} // calls of services
+	inFlight map[uuid.UUID]string // calls of services, for people
 	waiters  map[uuid.UUID]map[chan struct{}]struct{}
-	timers   map[uuid.UUID]*time.Timer
+	alarms   map[uuid.UUID]*alarms // by the body that waits
 }
 
 // NewProcessor returns a Processor; nothing happens before Run.
@@ -85,7 +85,7 @@ func NewProcessor(cfg Config) *Processor {
 	return &Processor{
 		cfg: cfg, jobs: make(chan func(context.Context)), wake: make(chan struct{}, 1),
 		calls: make(chan struct{}, cfg.MaxCalls), ready: make(chan struct{}), stopped: make(chan struct{}),
-		frames: map[uuid.UUID]*frame{}, inFlight: map[uuid.UUID]struct{}{}, waiters: map[uuid.UUID]map[chan struct{}]struct{}{}, timers: map[uuid.UUID]*time.Timer{},
+		frames: map[uuid.UUID]*frame{}, inFlight: map[uuid.UUID]string{}, waiters: map[uuid.UUID]map[chan struct{}]struct{}{}, alarms: map[uuid.UUID]*alarms{},
 	}
 }
 

@@ -3,6 +3,7 @@ package stack
 import (
 	"context"
 	"encoding/json"
+	"errors"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -16,7 +17,12 @@ type Host struct {
 	ID     uuid.UUID // a new one each time the lease was lost
 	Name   string
 	Engine string // identity of the engine, see vm.Engine.Identity
+	// Leaving makes commits leave to any host what they would give to this one.
+	Leaving bool
 }
+
+// takes reports whether commits may give work to the host.
+func (h Host) takes() bool { return h.ID != uuid.Nil && !h.Leaving }
 
 // Ending is how one stack_run ends: a service call, a timer or a task body.
 type Ending struct {
@@ -47,7 +53,7 @@ func (e Ending) owed() []Ending {
 
 // Slice is what a body's slice leaves to be committed with it.
 type Slice struct {
-	Sequence  int64       // snapshots taken of the body before this slice
+	Sequence  int64       // snapshots taken of the body before this slice; 0 for a call
 	Held      bool        // the row is processing and ours; false: it waits, and Sequence is the fence
 	Settled   []Ending    // calls answered in this process and not yet committed
 	Delivered []uuid.UUID // calls whose committed replies the slice has seen
@@ -69,19 +75,15 @@ func (sl Slice) fence() int64 {
 // seen the reply.
 func (s *Store) end(b *batch, host Host, e Ending, delivered bool) error {
 	status, result, failure := outcome(e)
-	sequence := int64(noSequence)
-	if e.TaskRun != uuid.Nil {
-		sequence = e.fence()
-	}
 	b.fenced(`
 		update public.stack_runs set status = @status, result = @result, error = @error, delivered = @delivered,
 			claimed_by = null, waiting_on_stack_run_id = null, stuck_reason = null, ended_at = now(), updated_at = now()
-		where id = @id and (
+		where id = @id and sequence = @sequence and (
 			(status = 'processing' and claimed_by = @host)
 			or (status = 'sleeping' and due_at <= now())
-			or (status = 'suspended_waiting_child' and sequence = @sequence))`,
+			or (status = 'suspended_waiting_child' and sequence = @fence))`,
 		pgx.StrictNamedArgs{"status": status, "result": result, "error": failure, "delivered": delivered,
-			"id": e.ID, "host": host.ID, "sequence": sequence})
+			"id": e.ID, "host": host.ID, "sequence": e.Sequence, "fence": e.fence()})
 	if err := s.putBytes(b, e.ID, kindReply, e.Reply); err != nil {
 		return err
 	}
@@ -192,33 +194,69 @@ func queueUnsent(b *batch, e Ending, c Child) error {
 // host: then host must resume it.
 func (s *Store) Complete(ctx context.Context, host Host, e Ending) (resume bool, err error) {
 	err = s.tx(ctx, "complete stack run", func(tx pgx.Tx) error {
-		resume = false
-		if e.Parent != uuid.Nil {
-			var waits bool
-			err := tx.QueryRow(ctx, `
-				select status = 'suspended_waiting_child' from public.stack_runs where id = @parent for update`,
-				pgx.StrictNamedArgs{"parent": e.Parent}).Scan(&waits)
-			if err != nil {
-				return lostIfGone(err)
-			}
-			resume = waits
+		resume, err = s.complete(ctx, tx, host, e)
+		return err
+	})
+	return resume && err == nil, err
+}
+
+func (s *Store) complete(ctx context.Context, tx pgx.Tx, host Host, e Ending) (resume bool, err error) {
+	if e.Parent != uuid.Nil {
+		if resume, err = lockWaiting(ctx, tx, e.Parent); err != nil {
+			return false, err
 		}
-		var b batch
-		if err := s.end(&b, host, e, false); err != nil {
+	}
+	var b batch
+	if err := s.end(&b, host, e, false); err != nil {
+		return false, err
+	}
+	if resume {
+		// A body of another engine is left to a host that has that engine.
+		b.Queue(`
+			update public.stack_runs set updated_at = now(), resume_payload = null,
+				status = case when engine = @engine and @works then 'processing' else 'pending_resume' end,
+				claimed_by = case when engine = @engine and @works then @host::uuid end
+			where id = @parent returning claimed_by is not null`,
+			pgx.StrictNamedArgs{"parent": e.Parent, "host": host.ID, "engine": host.Engine, "works": host.takes()}).
+			QueryRow(func(row pgx.Row) error { return row.Scan(&resume) })
+	}
+	err = b.send(ctx, tx)
+	return resume, err
+}
+
+// lockWaiting locks a body, as whoever touches its calls must first, and
+// reports whether it waits.
+func lockWaiting(ctx context.Context, tx pgx.Tx, body uuid.UUID) (waits bool, err error) {
+	err = tx.QueryRow(ctx, `select status = 'suspended_waiting_child' from public.stack_runs where id = @id for update`,
+		pgx.StrictNamedArgs{"id": body}).Scan(&waits)
+	return waits, lostIfGone(err)
+}
+
+// Answer ends a call as Complete does, whoever holds it: its holder's own answer
+// comes too late. [ErrNotWaiting] if it has ended.
+func (s *Store) Answer(ctx context.Context, host Host, e Ending) (resume bool, err error) {
+	err = s.tx(ctx, "answer call", func(tx pgx.Tx) error {
+		if e.Parent != uuid.Nil {
+			if _, err := lockWaiting(ctx, tx, e.Parent); err != nil {
+				return err
+			}
+		}
+		tag, err := tx.Exec(ctx, `
+			update public.stack_runs set status = 'processing', claimed_by = @host, started_at = coalesce(started_at, now()), updated_at = now()
+			where id = @id and status not in ('completed', 'failed', 'cancelled')`,
+			pgx.StrictNamedArgs{"id": e.ID, "host": host.ID})
+		if err != nil {
 			return err
 		}
-		if resume {
-			// A body of another engine is left to a host that has that engine.
-			b.Queue(`
-				update public.stack_runs set updated_at = now(), resume_payload = null,
-					status = case when engine = @engine then 'processing' else 'pending_resume' end,
-					claimed_by = case when engine = @engine then @host::uuid end
-				where id = @parent returning claimed_by is not null`,
-				pgx.StrictNamedArgs{"parent": e.Parent, "host": host.ID, "engine": host.Engine}).
-				QueryRow(func(row pgx.Row) error { return row.Scan(&resume) })
+		if tag.RowsAffected() == 0 {
+			return ErrNotWaiting
 		}
-		return b.send(ctx, tx)
+		resume, err = s.complete(ctx, tx, host, e)
+		return err
 	})
+	if errors.Is(err, ErrClaimLost) { // its caller was deleted
+		err = ErrNotWaiting
+	}
 	return resume && err == nil, err
 }
 

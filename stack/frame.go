@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -42,10 +43,10 @@ func (p *Processor) frame(id uuid.UUID) *frame {
 }
 
 // working lists a call as being made until the returned function is called.
-func (p *Processor) working(id uuid.UUID) (done func()) {
+func (p *Processor) working(id uuid.UUID, what string) (done func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.inFlight[id] = struct{}{}
+	p.inFlight[id] = what
 	return func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -62,6 +63,23 @@ func (p *Processor) known() []uuid.UUID {
 	return slices.AppendSeq(known, maps.Keys(p.inFlight))
 }
 
+// busy describes what this process works for at this moment: slices and calls.
+func (p *Processor) busy() (slices, calls []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for id, f := range p.frames {
+		f.mu.Lock()
+		if f.running {
+			slices = append(slices, fmt.Sprintf("%s (stack_run %s)", f.body.Task, id))
+		}
+		f.mu.Unlock()
+	}
+	for id, what := range p.inFlight {
+		calls = append(calls, fmt.Sprintf("%s (stack_run %s)", what, id))
+	}
+	return slices, calls
+}
+
 // forget unlists a frame unless calls of its body run in this process.
 func (p *Processor) forget(f *frame) {
 	p.mu.Lock()
@@ -74,16 +92,24 @@ func (p *Processor) forget(f *frame) {
 }
 
 // take returns the replies for the next slice. With nothing to do the frame
-// stops running and work is false.
-func (f *frame) take() (settled []Ending, work bool) {
+// stops running and work is false. late are replies to calls that somebody else
+// has answered meanwhile.
+func (f *frame) take() (settled, late []Ending, work bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	settled, f.inbox = f.inbox, nil
+	for _, e := range f.inbox {
+		if slices.ContainsFunc(f.body.Replies, func(r Reply) bool { return r.ID == e.ID }) {
+			late = append(late, e)
+		} else {
+			settled = append(settled, e)
+		}
+	}
+	f.inbox = nil
 	if len(settled) == 0 && !f.body.Held {
 		f.running = false
-		return nil, false
+		return nil, late, false
 	}
-	return settled, true
+	return settled, late, true
 }
 
 // slice is what the next slice commits besides its outcome.

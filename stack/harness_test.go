@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -38,9 +39,13 @@ var engine = sync.OnceValues(func() (*vm.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
+	return newEngine(r)
+})
+
+func newEngine(r *keys.Ring) (*vm.Engine, error) {
 	dir := filepath.Join(os.TempDir(), fmt.Sprintf("amber-test-cache-%d", os.Getuid()))
 	return vm.New(context.Background(), vm.Options{CacheDir: dir, Keys: r})
-})
+}
 
 // db is a database with tasks in it and the store on top.
 type db struct {
@@ -48,23 +53,41 @@ type db struct {
 	dsn   string
 	pool  *pgxpool.Pool
 	store *stack.Store
+	poll  bool // nobody can listen through dsn
+}
+
+// in is the same database for a subtest.
+func (d *db) in(t testing.TB) *db {
+	c := *d
+	c.t = t
+	return &c
 }
 
 func newDB(t testing.TB, tasks map[string]string) *db {
 	t.Helper()
-	dsn := pgtest.New(t)
-	pool, err := pgxpool.New(t.Context(), dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(pool.Close)
-	d := &db{t: t, dsn: dsn, pool: pool, store: stack.NewStore(pool, ring(t))}
+	d := openDB(t, pgtest.New(t))
 	for name, code := range tasks {
 		if _, err := d.store.Publish(t.Context(), stack.Task{Name: name, Code: code}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	return d
+}
+
+func openDB(t testing.TB, dsn string) *db {
+	t.Helper()
+	pool, err := pgxpool.New(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	return &db{t: t, dsn: dsn, pool: pool, store: stack.NewStore(pool, ring(t)), poll: cannotListen(dsn)}
+}
+
+// cannotListen reports whether dsn goes through a transaction pooler: pgx reads
+// from it too that no statement may have a name there.
+func cannotListen(dsn string) bool {
+	return strings.Contains(dsn, "default_query_exec_mode=cache_describe")
 }
 
 // host runs a processor until the returned stop is called (or the test ends).
@@ -74,7 +97,7 @@ func (d *db) host(set func(*stack.Config)) (p *stack.Processor, stop func()) {
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	cfg := stack.Config{Store: d.store, Engine: e, HostName: "test", Sweep: 50 * time.Millisecond,
+	cfg := stack.Config{Store: d.store, Engine: e, HostName: "test", Sweep: 50 * time.Millisecond, Poll: d.poll,
 		Services: map[string]service.Service{"echo": echo{}}}
 	if set != nil {
 		set(&cfg)

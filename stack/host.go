@@ -62,6 +62,20 @@ func (s *Store) Release(ctx context.Context, host Host) error {
 	})
 }
 
+// Yield gives one row back to any host, if host holds it and it has not gone on
+// from that snapshot.
+func (s *Store) Yield(ctx context.Context, host Host, id uuid.UUID, sequence int64) error {
+	_, err := s.pool.Exec(ctx, `
+		update public.stack_runs set claimed_by = null, updated_at = now(),
+			status = case when sequence > 0 then 'pending_resume' else 'pending' end
+		where id = @id and status = 'processing' and claimed_by = @host and sequence = @sequence`,
+		pgx.StrictNamedArgs{"id": id, "host": host.ID, "sequence": sequence})
+	if err != nil {
+		return fmt.Errorf("yield stack run: %w", err)
+	}
+	return nil
+}
+
 // Abandon gives back a body and the calls it made, as far as host holds them:
 // used when the answer to a commit was lost, so that it is not known which of
 // them exist. Whatever did land goes on from there.

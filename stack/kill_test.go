@@ -14,56 +14,23 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/amberhost/amber/examples"
-	"github.com/amberhost/amber/service"
 	"github.com/amberhost/amber/stack"
-	"github.com/amberhost/amber/supabase/keys"
 )
 
-// The test binary is also a host that kills itself: started with hostEnv set it
-// works on that database and, at the first suspension it commits, dies by
-// SIGKILL; when the run has ended it exits with 0.
-const (
-	hostEnv = "AMBER_TEST_HOST" // dsn
-	runEnv  = "AMBER_TEST_RUN"  // id of the run to see through
-)
-
-func TestMain(m *testing.M) {
-	if dsn := os.Getenv(hostEnv); dsn != "" {
-		if err := suicidalHost(dsn, uuid.MustParse(os.Getenv(runEnv))); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
-	os.Exit(m.Run())
-}
-
-func suicidalHost(dsn string, run uuid.UUID) error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	pool, err := pgxpool.New(ctx, dsn)
-	if err != nil {
-		return err
-	}
-	defer pool.Close()
-	e, err := engine()
-	if err != nil {
-		return err
-	}
-	ring, err := keys.ParseRing(testKey)
-	if err != nil {
-		return err
-	}
-	p := stack.NewProcessor(stack.Config{Store: stack.NewStore(pool, ring), Engine: e, HostName: "suicidal", Exclusive: true,
-		Sweep: 20 * time.Millisecond, Services: map[string]service.Service{"echo": echo{}},
-		Observe: func(e stack.Event) {
+// playSuicidal is a host that sees a run through and, at the first suspension
+// that it commits, dies by SIGKILL.
+func playSuicidal(ctx context.Context, c child) error {
+	p := c.processor(func(cfg *stack.Config) {
+		cfg.Exclusive, cfg.Sweep = true, 20*time.Millisecond
+		cfg.Observe = func(e stack.Event) {
 			if e.Kind == stack.EventSuspended {
 				_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			}
-		}})
+		}
+	})
+	run := uuid.MustParse(c.argument)
 	working, stop := context.WithCancel(ctx)
 	done := make(chan error, 1)
 	go func() { done <- p.Run(working) }()
@@ -82,13 +49,8 @@ func suicidalHost(dsn string, run uuid.UUID) error {
 // run has ended, and returns how many died.
 func (d *db) seeThrough(run uuid.UUID) (deaths int) {
 	d.t.Helper()
-	exe, err := os.Executable()
-	if err != nil {
-		d.t.Fatal(err)
-	}
 	for ; deaths < 1000; deaths++ {
-		cmd := exec.CommandContext(d.t.Context(), exe)
-		cmd.Env = append(os.Environ(), hostEnv+"="+d.dsn, runEnv+"="+run.String())
+		cmd := d.command("suicidal", run.String())
 		out, err := cmd.CombinedOutput()
 		var exit *exec.ExitError
 		switch {
@@ -144,7 +106,7 @@ func TestKilledAtEverySuspension(t *testing.T) {
 	quick := map[string]string{"sleeper": `{"ms":50}`, "order-fulfilment": `{"pickUpInMs":50}`}
 	for name := range tasks {
 		t.Run(name, func(t *testing.T) {
-			calm, killed := &db{t: t, dsn: calm.dsn, pool: calm.pool, store: calm.store}, &db{t: t, dsn: killed.dsn, pool: killed.pool, store: killed.store}
+			calm, killed := calm.in(t), killed.in(t)
 			input := "null"
 			if in, ok := quick[name]; ok {
 				input = in

@@ -12,8 +12,10 @@ import (
 )
 
 // Run registers this host, takes over what dead hosts left, and works until ctx
-// ends. Then slices run to their next await, calls in flight get the drain
-// time, and everything still held is given back. Run may be called once.
+// ends. Then nothing more is begun: slices run to their next await and calls in
+// flight to their ends, as far as the drain time goes, and everything still held
+// is given back. What a slice or call brings after that is dropped. Run may be
+// called once.
 func (p *Processor) Run(ctx context.Context) error {
 	if err := p.begin(ctx); err != nil {
 		if ctx.Err() != nil {
@@ -25,12 +27,22 @@ func (p *Processor) Run(ctx context.Context) error {
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	var loops sync.WaitGroup
-	loops.Go(func() { p.sweep(ctx, work) })
-	loops.Go(func() { p.listen(ctx) })
-	loops.Go(func() { p.renew(ctx, work) })
+	queries, cutOff := outlive(ctx, queryGrace)
+	defer cutOff()
+	loops.Go(func() { p.sweep(ctx, queries, work) })
+	if !p.cfg.Poll {
+		loops.Go(func() { p.listen(ctx) })
+	}
+	lease, lapse := context.WithCancel(context.WithoutCancel(ctx)) // kept until the end
+	defer lapse()
+	var renewal sync.WaitGroup
+	renewal.Go(func() { p.renew(lease) })
 	p.dispatch(ctx, work)
 	loops.Wait()
 	p.drain(work, cancel)
+	lapse()
+	renewal.Wait()
+	p.giveUp(work)
 	return nil
 }
 
@@ -126,34 +138,46 @@ func (p *Processor) dispatch(ctx, work context.Context) {
 	}
 }
 
-// drain waits for work to come to rest, then gives back what is held.
+// queryGrace is how long a statement of the loops may take when they are told to stop.
+const queryGrace = 2 * time.Second
+
+// drainGrace is how long work that was told to stop may take to do so.
+const drainGrace = time.Second
+
+// drain waits for work to come to rest within the drain time. A slice that
+// loops cannot be told to stop: it is left behind, and loses its claim.
 func (p *Processor) drain(work context.Context, cancel context.CancelFunc) {
-	p.mu.Lock()
-	for _, t := range p.timers {
-		t.Stop()
-	}
-	p.mu.Unlock()
+	p.silence()
 	rest := make(chan struct{})
 	go func() { p.work.Wait(); close(rest) }()
 	select {
 	case <-rest:
+		return
 	case <-time.After(p.cfg.Drain):
-		p.cfg.Log.Warn("drain time is over: calls in flight are left to other hosts")
-		cancel()
-		<-rest
 	}
+	slices, calls := p.busy()
+	p.cfg.Log.Warn("drain time is over: what has not come to rest is left to other hosts", "slices", slices, "calls", calls)
+	cancel()
+	select {
+	case <-rest:
+	case <-time.After(drainGrace):
+	}
+}
+
+// giveUp gives back what is still held.
+func (p *Processor) giveUp(work context.Context) {
 	land, done := mustLand(work)
 	defer done()
 	if err := p.cfg.Store.Release(land, p.currentHost()); err != nil {
-		p.cfg.Log.Error("release", "err", err)
+		p.cfg.Log.Error("release: what this host held is free when its lease has run out", "err", err)
 	}
 }
 
 // sweep searches the tables on every hint and once per interval: this is what
 // correctness rests on.
-func (p *Processor) sweep(ctx, work context.Context) {
+func (p *Processor) sweep(ctx, queries, work context.Context) {
 	for {
-		if err := p.search(ctx, work); err != nil && ctx.Err() == nil {
+		if err := p.search(queries, work); err != nil && ctx.Err() == nil {
 			p.cfg.Log.Warn("sweep", "err", err)
 		}
 		jitter := time.Duration(rand.Int64N(int64(p.cfg.Sweep)/5 + 1))
@@ -178,7 +202,7 @@ func (p *Processor) search(ctx, work context.Context) error {
 	if _, adoptErr := p.cfg.Store.Adopt(ctx, batchSize); err == nil {
 		err = adoptErr
 	}
-	for err == nil && p.roomFor(1) {
+	for err == nil && p.roomFor(1) && !p.draining() {
 		var claims []Claim
 		host := p.currentHost()
 		claims, err = p.cfg.Store.Claim(ctx, host, min(batchSize, p.cfg.MaxBodies-int(p.active.Load())))
@@ -190,9 +214,7 @@ func (p *Processor) search(ctx, work context.Context) error {
 		}
 	}
 	timers, timersErr := p.cfg.Store.Timers(ctx, 2*p.cfg.Sweep, 10*batchSize)
-	for _, t := range timers {
-		p.remind(t)
-	}
+	p.remind(timers...)
 	return errors.Join(err, timersErr)
 }
 
@@ -204,6 +226,10 @@ func (p *Processor) resume(ctx context.Context, host Host, c Claim) {
 	}
 	if c.Body != nil {
 		p.run(ctx, p.newFrame(host, c.Body))
+		return
+	}
+	if p.draining() {
+		p.yield(ctx, host, c.ID, 0)
 		return
 	}
 	ch := p.child(vm.Call{ID: c.Call.CallID, Call: c.Call.Call})
@@ -232,14 +258,19 @@ func (p *Processor) resume(ctx context.Context, host Host, c Claim) {
 // renew keeps the lease, and gives back what this host holds by mistake. A host
 // that has lost its lease (it was stopped, or cut off) drops what it had and
 // goes on as a new incarnation.
-func (p *Processor) renew(ctx, work context.Context) {
+func (p *Processor) renew(lease context.Context) {
+	ctx, cutOff := outlive(lease, queryGrace)
+	defer cutOff()
 	for {
 		select {
-		case <-ctx.Done():
+		case <-lease.Done():
 			return
 		case <-time.After(p.cfg.Lease / 3):
 		}
 		err := p.cfg.Store.Renew(ctx, p.currentHost(), p.cfg.Lease)
+		if errors.Is(err, ErrClaimLost) && p.draining() {
+			return // nothing is held any more
+		}
 		if errors.Is(err, ErrClaimLost) {
 			p.cfg.Log.Warn("lease lost: going on as a new host", "host", p.currentHost().ID)
 			p.mu.Lock()
@@ -248,13 +279,16 @@ func (p *Processor) renew(ctx, work context.Context) {
 			err = p.register(ctx, false)
 		}
 		if err == nil {
+			err = p.cfg.Store.NoteKey(ctx) // a Reseal elsewhere may have forgotten it
+		}
+		if err == nil {
 			var given int
 			given, err = p.cfg.Store.GiveBack(ctx, p.currentHost(), p.known(), p.cfg.Lease/3)
 			if given > 0 {
 				p.cfg.Log.Warn("gave back rows that this host held without knowing", "rows", given)
 			}
 		}
-		if err != nil && ctx.Err() == nil {
+		if err != nil && lease.Err() == nil {
 			p.cfg.Log.Warn("renew lease", "err", err)
 		}
 	}
@@ -266,30 +300,4 @@ func (p *Processor) nudge() {
 	case p.wake <- struct{}{}:
 	default:
 	}
-}
-
-// remind fires a timer when it is due, if this process still runs then.
-// Timers further ahead than two sweeps are left to the sweep.
-func (p *Processor) remind(t Timer) {
-	if t.In > 2*p.cfg.Sweep {
-		return
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if _, ok := p.timers[t.ID]; ok || p.drains.Load() {
-		return
-	}
-	p.timers[t.ID] = time.AfterFunc(max(t.In, 0), func() {
-		p.submit(func(ctx context.Context) {
-			p.mu.Lock()
-			delete(p.timers, t.ID)
-			p.mu.Unlock()
-			host := p.currentHost()
-			if f := p.frame(t.Parent); f != nil && f.host == host {
-				p.deliver(ctx, f, t.ending())
-				return
-			}
-			p.complete(ctx, host, t.ending())
-		})
-	})
 }

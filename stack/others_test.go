@@ -24,7 +24,7 @@ func TestRowsOfOthers(t *testing.T) {
 	d.run(p, "double", `{"n":1}`) // the host is up and listens
 
 	t.Run("pending stack_run of a queued run", func(t *testing.T) {
-		d := &db{t: t, pool: d.pool, store: d.store}
+		d := d.in(t)
 		run := uuid.New()
 		d.exec(`with r as (insert into task_runs (id, task_name, input) values ($1, 'double', '{"n":4}'))
 			insert into stack_runs (parent_task_run_id, service_name, method_name, args) values ($1, 'tasks', 'execute', '["double",{"n":4}]')`, run)
@@ -34,7 +34,7 @@ func TestRowsOfOthers(t *testing.T) {
 		}
 	})
 	t.Run("pending call of a service", func(t *testing.T) {
-		d := &db{t: t, pool: d.pool, store: d.store}
+		d := d.in(t)
 		id := uuid.New()
 		d.exec(`insert into stack_runs (id, service_name, method_name, args) values ($1, 'echo', 'value', '["trigger_test"]')`, id)
 		d.eventually("the call is answered", func() bool {
@@ -42,7 +42,7 @@ func TestRowsOfOthers(t *testing.T) {
 		})
 	})
 	t.Run("pending call of an unknown service", func(t *testing.T) {
-		d := &db{t: t, pool: d.pool, store: d.store}
+		d := d.in(t)
 		id := uuid.New()
 		d.exec(`insert into stack_runs (id, service_name, method_name, args) values ($1, 'test_service', 'echo', '{"not":"an array"}')`, id)
 		d.eventually("the call fails with a reason", func() bool {
@@ -50,7 +50,7 @@ func TestRowsOfOthers(t *testing.T) {
 		})
 	})
 	t.Run("a call reset to pending after it failed", func(t *testing.T) {
-		d := &db{t: t, pool: d.pool, store: d.store}
+		d := d.in(t)
 		id := uuid.New()
 		d.exec(`insert into stack_runs (id, service_name, method_name, args, status) values ($1, 'echo', 'value', '[1]', 'failed')`, id)
 		d.exec(`update stack_runs set status = 'pending' where id = $1`, id)
@@ -226,5 +226,34 @@ func TestDeletedUnderARun(t *testing.T) {
 	d.exec(`delete from task_runs where id = $1`, whole.ID)
 	if n := d.count(`select count(*) from stack_runs where parent_task_run_id = $1`, whole.ID); n != 0 {
 		t.Errorf("%d rows are left", n)
+	}
+}
+
+// TestTimersInOrder: timers that are all overdue, because no host was there,
+// are answered in the order in which they were due.
+func TestTimersInOrder(t *testing.T) {
+	t.Parallel()
+	d := newDB(t, map[string]string{"timers": `module.exports = async (i, { tools }) => {
+		const seen = [];
+		for (const h of [40, 10, 30, 20]) setTimeout(() => seen.push(h), h * 3600000);
+		await tools.sleep(50 * 3600000); return seen }`})
+	for range 5 { // who comes first is a matter of luck where order is not kept
+		ids := []uuid.UUID{}
+		p, stop := d.host(nil)
+		for range 5 {
+			r, err := p.Start(t.Context(), stack.StartParams{Task: "timers"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ids = append(ids, r.ID)
+			d.stackRun(bodyOf, r.ID)
+		}
+		stop()
+		d.exec(`update stack_runs set due_at = due_at - interval '60 hours' where status = 'sleeping'`)
+		p, stop = d.host(nil)
+		for _, id := range ids {
+			wantResult(t, d.wait(p, id), `[10,20,30,40]`)
+		}
+		stop()
 	}
 }

@@ -45,7 +45,12 @@ func (p *Processor) run(ctx context.Context, f *frame) {
 	p.active.Add(1)
 	defer p.active.Add(-1)
 	for {
-		settled, work := f.take()
+		if p.draining() {
+			p.leave(ctx, f)
+			return
+		}
+		settled, late, work := f.take()
+		p.drop(ctx, f.host, late)
 		if !work {
 			p.forget(f)
 			return
@@ -117,7 +122,7 @@ func (p *Processor) suspend(ctx context.Context, f *frame, slice Slice, out *vm.
 	}
 	land, cancel := mustLand(ctx)
 	defer cancel()
-	more, err := p.cfg.Store.Suspend(land, f.host, Suspension{ID: b.ID, TaskRun: b.TaskRun, Task: b.Task, Caller: b.Caller,
+	more, err := p.cfg.Store.Suspend(land, p.as(f.host), Suspension{ID: b.ID, TaskRun: b.TaskRun, Task: b.Task, Caller: b.Caller,
 		Slice: slice, Snapshot: out.Snapshot, Calls: calls, Cancelled: out.Cancelled, Waits: len(out.Open)})
 	if err != nil {
 		p.stop(ctx, f, slice.Settled, err)
@@ -135,7 +140,7 @@ func (p *Processor) suspend(ctx context.Context, f *frame, slice Slice, out *vm.
 // launch sets a call going that a committed slice of f's body made.
 func (p *Processor) launch(ctx context.Context, f *frame, c Child) {
 	if p.draining() {
-		return // held by this host until Release gives it to another
+		return // another host's: at once, or when Release gives it back
 	}
 	if c.Timer {
 		args, err := c.args()
@@ -183,7 +188,7 @@ func (p *Processor) answer(ctx context.Context, body, taskRun uuid.UUID, task st
 	if secretive, ok := svc.(service.Secretive); ok {
 		_, e.Secret = secretive.Secret(c.Call)
 	}
-	defer p.working(c.ID)()
+	defer p.working(c.ID, task+": "+display(c.Call))()
 	select {
 	case p.calls <- struct{}{}:
 		defer func() { <-p.calls }()
@@ -270,7 +275,7 @@ func (p *Processor) deliver(ctx context.Context, f *frame, e Ending) {
 func (p *Processor) complete(ctx context.Context, host Host, e Ending) {
 	land, cancel := mustLand(ctx)
 	defer cancel()
-	resume, err := p.cfg.Store.Complete(land, host, e)
+	resume, err := p.cfg.Store.Complete(land, p.as(host), e)
 	switch {
 	case errors.Is(err, ErrClaimLost):
 		p.cfg.Log.Debug("claim lost", "stack_run", e.ID)
@@ -294,15 +299,36 @@ func (p *Processor) complete(ctx context.Context, host Host, e Ending) {
 		return
 	}
 	p.ended(e)
-	if !resume || p.draining() {
-		return
+	if resume && !p.draining() {
+		p.work.Go(func() { p.hold(ctx, host, e.Parent) })
 	}
-	body, err := p.cfg.Store.Held(ctx, host, e.Parent)
+}
+
+// hold runs a body that a commit has given to this host.
+func (p *Processor) hold(ctx context.Context, host Host, id uuid.UUID) {
+	body, err := p.cfg.Store.Held(ctx, host, id)
 	if err != nil {
-		p.unreadable(ctx, host, e.Parent, err)
+		p.unreadable(ctx, host, id, err)
 		return
 	}
 	p.run(ctx, p.newFrame(host, body))
+}
+
+// leave gives up a body that this host will run no further, because it is
+// leaving: its replies go to the tables, and the body to any host.
+func (p *Processor) leave(ctx context.Context, f *frame) {
+	late := f.lose()
+	p.forget(f)
+	p.drop(ctx, f.host, late)
+	if f.body.Held {
+		p.yield(ctx, f.host, f.body.ID, f.body.Sequence)
+	}
+}
+
+// as is the host under which a commit is made.
+func (p *Processor) as(host Host) Host {
+	host.Leaving = p.draining()
+	return host
 }
 
 // unreadable deals with a row that is ours and could not be read.
@@ -328,6 +354,9 @@ func (p *Processor) stop(ctx context.Context, f *frame, settled []Ending, err er
 		p.park(ctx, f.host, f.body.ID, err)
 	case errors.Is(err, ErrClaimLost), errors.Is(err, errEngine), refused(err):
 		p.drop(ctx, f.host, owed) // only the replies are owed: whoever gets the last one resumes the body
+		if held {                 // it was a reply that was lost: somebody else has answered the call
+			p.yield(ctx, f.host, f.body.ID, f.body.Sequence)
+		}
 	default:
 		p.abandon(ctx, f.host, err, append(bodies(owed), f.body.ID)...)
 	}
@@ -356,6 +385,15 @@ func (p *Processor) park(ctx context.Context, host Host, id uuid.UUID, reason er
 	land, cancel := mustLand(ctx)
 	defer cancel()
 	if err := p.cfg.Store.Park(land, host, id, reason.Error()); err != nil && !errors.Is(err, ErrClaimLost) {
+		p.abandon(ctx, host, err, id)
+	}
+}
+
+// yield lets any host make a call, or go on with a body from its last snapshot.
+func (p *Processor) yield(ctx context.Context, host Host, id uuid.UUID, sequence int64) {
+	land, cancel := mustLand(ctx)
+	defer cancel()
+	if err := p.cfg.Store.Yield(land, host, id, sequence); err != nil {
 		p.abandon(ctx, host, err, id)
 	}
 }

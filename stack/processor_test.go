@@ -159,7 +159,7 @@ func TestRows(t *testing.T) {
 		and parent_run_id = $1 and module_name = service_name and ended_at is not null and claimed_by is null`, r.ID); n != 3 {
 		t.Errorf("%d calls of the run are as clients expect, want 3\n%s", n, d.dump())
 	}
-	logs, err := d.store.Logs(t.Context(), r.ID)
+	logs, err := d.store.Logs(t.Context(), r.ID, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -284,7 +284,7 @@ func TestRaceLosers(t *testing.T) {
 	if n := d.count(`select count(*) from stack_runs where status not in ('completed', 'cancelled')`); n != 0 {
 		t.Errorf("%d rows go on\n%s", n, d.dump())
 	}
-	logs, err := d.store.Logs(t.Context(), r.ID)
+	logs, err := d.store.Logs(t.Context(), r.ID, 0)
 	if err != nil || len(logs) != 1 || logs[0].Level != "info" || !strings.Contains(logs[0].Message, "1 of its calls had no reply yet") {
 		t.Errorf("logs: %v %v", logs, err)
 	}

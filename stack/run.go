@@ -39,6 +39,8 @@ type Run struct {
 	Error               json.RawMessage `json:"error"`
 	Logs                json.RawMessage `json:"logs"`
 	VMLogs              json.RawMessage `json:"vm_logs" db:"vm_logs"`
+	LogEntries          json.RawMessage `json:"log_entries"`        // clients' own, as the next
+	AggregatedResults   json.RawMessage `json:"aggregated_results"` // amber writes neither
 	ParentRunID         *uuid.UUID      `json:"parent_run_id"`
 	WaitingOnStackRunID *uuid.UUID      `json:"waiting_on_stack_run_id"`
 	Owner               *uuid.UUID      `json:"owner"`
@@ -59,7 +61,7 @@ func ended(status string) bool {
 }
 
 const runColumns = `id, task_function_id, task_name, input, status, result, error, logs, vm_logs,
-	parent_run_id, waiting_on_stack_run_id, owner, stuck_reason, suspended_at, resumed_at,
+	log_entries, aggregated_results, parent_run_id, waiting_on_stack_run_id, owner, stuck_reason, suspended_at, resumed_at,
 	started_at, ended_at, created_at, updated_at`
 
 // Run returns the run with that id; the id of a stack_run finds the run whose
@@ -121,15 +123,55 @@ type RunFilter struct {
 	Owner  string    // a user's id; "" for everybody's
 	Roots  bool      // leave nested runs out
 	Before uuid.UUID // only runs that are listed after this one: for the next page
-	Limit  int       // 0 means 100
+	Limit  int       // 0 means 100; never more than 1,000
 }
 
-// Runs returns runs, newest first.
+// maxRuns bounds one page of runs.
+const maxRuns = 1000
+
+// Runs returns runs, newest first. ErrRunNotFound if there is no run Before; an
+// Owner that is no uuid is a *service.Error.
 func (s *Store) Runs(ctx context.Context, f RunFilter) ([]Run, error) {
-	limit := orDefault(f.Limit, 100)
+	args := pgx.StrictNamedArgs{"limit": min(max(f.Limit, 0), maxRuns)}
+	if f.Limit <= 0 {
+		args["limit"] = 100
+	}
+	where := "true"
+	only := func(condition, name string, value any) {
+		where += " and " + condition
+		args[name] = value
+	}
+	if f.Task != "" {
+		only("task_name = @task", "task", f.Task)
+	}
+	if f.Status != "" {
+		only("status = @status", "status", f.Status)
+	}
+	if f.Owner != "" {
+		owner, err := uuid.Parse(f.Owner)
+		if err != nil {
+			return nil, service.Errorf(service.CodeInvalidArgument, "The owner %q is not a uuid.", clip(f.Owner))
+		}
+		only("owner = @owner", "owner", owner)
+	}
+	if f.Roots {
+		where += " and parent_run_id is null"
+	}
+	if f.Before != uuid.Nil {
+		var created time.Time
+		err := s.pool.QueryRow(ctx, `select created_at from public.task_runs where id = @id`,
+			pgx.StrictNamedArgs{"id": f.Before}).Scan(&created)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil, ErrRunNotFound
+		}
+		if err != nil {
+			return nil, fmt.Errorf("list runs: %w", err)
+		}
+		only("(created_at, id) < (@created, @before)", "before", f.Before)
+		args["created"] = created
+	}
 	rows, err := s.pool.Query(ctx,
-		`select `+runColumns+` from public.task_runs order by created_at desc, id desc limit @limit`,
-		pgx.StrictNamedArgs{"limit": limit})
+		`select `+runColumns+` from public.task_runs where `+where+` order by created_at desc, id desc limit @limit`, args)
 	if err != nil {
 		return nil, fmt.Errorf("list runs: %w", err)
 	}
@@ -198,9 +240,12 @@ type LogLine struct {
 	Message string    `json:"message"`
 }
 
-// Logs returns the console lines of the run and its nested runs in the order
-// they were committed, up to 10,000. ErrRunNotFound if there is no such run.
-func (s *Store) Logs(ctx context.Context, id uuid.UUID) ([]LogLine, error) {
+// Logs returns the console lines of the run and its nested runs by id, up to
+// 10,000; those with an id up to after are left out. Two runs that commit at
+// the same moment may do so in another order than that of their ids: whoever
+// follows a run sees every line by reading on from a little before the last one.
+// ErrRunNotFound if there is no such run.
+func (s *Store) Logs(ctx context.Context, id uuid.UUID, after int64) ([]LogLine, error) {
 	run, err := s.Run(ctx, id)
 	if err != nil {
 		return nil, err
@@ -213,8 +258,9 @@ func (s *Store) Logs(ctx context.Context, id uuid.UUID) ([]LogLine, error) {
 		)
 		select l.id, l.at, l.task_run_id, runs.task_name, l.level, l.message
 		from amber.logs l join runs on runs.id = l.task_run_id
+		where l.id > @after
 		order by l.id limit @limit`,
-		pgx.StrictNamedArgs{"run": run.ID, "limit": maxTree})
+		pgx.StrictNamedArgs{"run": run.ID, "after": after, "limit": maxTree})
 	if err != nil {
 		return nil, fmt.Errorf("load logs: %w", err)
 	}

@@ -3,9 +3,13 @@ package stack
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"net/http"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/amberhost/amber/service"
 )
@@ -22,10 +26,14 @@ type StartParams struct {
 	ID uuid.UUID
 }
 
+// CodeRunExists is the code of the error for a run whose id is taken.
+const CodeRunExists = "RUN_EXISTS"
+
 // Start writes a run and its body. If hold is set they are born processing and
 // held by host, which must run the body at once; otherwise the run is queued
 // and its body pending, for any host to claim. Errors that the caller made are
-// *service.Error with code TASK_NOT_FOUND or INVALID_INPUT; nothing is written then.
+// *service.Error with code TASK_NOT_FOUND, INVALID_INPUT or RUN_EXISTS; nothing
+// is written then.
 func (s *Store) Start(ctx context.Context, host Host, p StartParams, hold bool) (Body, error) {
 	if p.Input == nil {
 		p.Input = json.RawMessage("null")
@@ -39,39 +47,69 @@ func (s *Store) Start(ctx context.Context, host Host, p StartParams, hold bool) 
 	if err := checkJSONB(p.Input); err != nil {
 		return Body{}, service.Errorf(service.CodeInvalidInput, "The input cannot be stored: %v.", err)
 	}
-	task, err := s.Task(ctx, p.Task)
-	if err != nil {
-		return Body{}, err
+	if p.Code != "" {
+		if err := checkGiven(p); err != nil {
+			return Body{}, err
+		}
 	}
-	body := Body{ID: newID(), TaskRun: newID(), Task: task.Name, Code: task.Code, Input: p.Input, Caller: p.Caller, Held: hold}
-	err = s.tx(ctx, "start run", func(tx pgx.Tx) error {
+	body := Body{ID: newID(), TaskRun: p.ID, Task: p.Task, Code: p.Code, Input: p.Input, Caller: p.Caller, Held: hold}
+	if p.ID == uuid.Nil {
+		body.TaskRun = newID()
+	}
+	if p.Code == "" {
+		task, err := s.Task(ctx, p.Task)
+		if err != nil {
+			return Body{}, err
+		}
+		body.Code = task.Code
+	}
+	err := s.tx(ctx, "start run", func(tx pgx.Tx) error {
 		runStatus, status, claimed := StatusQueued, StatusPending, (*uuid.UUID)(nil)
 		if hold {
 			runStatus, status, claimed = StatusProcessing, StatusProcessing, &host.ID
 		}
-		name, err := encode(p.Task)
+		call, err := executeCall(p.Task, p.Input)
 		if err != nil {
 			return err
 		}
-		call := service.Call{Service: "tasks", Steps: []service.Step{
-			{Type: service.StepCall, Property: "execute", Args: []json.RawMessage{name, p.Input}},
-		}}
 		args, err := encode(call.Args())
 		if err != nil {
 			return err
 		}
 		var b batch
-		queueTaskRun(&b, taskRun{ID: body.TaskRun, Task: task.Name, Input: p.Input, Status: runStatus, Caller: p.Caller})
+		queueTaskRun(&b, taskRun{ID: body.TaskRun, Task: p.Task, Unpublished: p.Code != "", Input: p.Input, Status: runStatus, Caller: p.Caller})
 		b.Queue(`
 			insert into public.stack_runs (id, parent_task_run_id, parent_run_id, child_task_run_id, service_name, module_name,
 				method_name, args, status, claimed_by, started_at)
 			values (@id, @run, @run, @run, 'tasks', 'tasks', 'execute', @args, @status, @claimed_by,
 				case when @claimed_by::uuid is not null then now() end)`,
 			pgx.StrictNamedArgs{"id": body.ID, "run": body.TaskRun, "args": json.RawMessage(args), "status": status, "claimed_by": claimed})
-		if err := s.putBytes(&b, body.ID, kindRequest, call); err != nil {
+		if err := s.putBytes(&b, body.ID, kindRequest, request{Call: call, Code: p.Code}); err != nil {
 			return err
 		}
 		return b.send(ctx, tx)
 	})
+	if taken(err) {
+		return Body{}, &service.Error{Code: CodeRunExists, Status: http.StatusConflict,
+			Message: "There is a run with the id " + body.TaskRun.String() + " already: leave the id out, or give a new one."}
+	}
 	return body, err
+}
+
+// checkGiven checks the code of a run that brings its own. Whether it parses
+// shows when it runs.
+func checkGiven(p StartParams) error {
+	switch {
+	case p.Task == "" || text(p.Task) != p.Task:
+		return service.Errorf(service.CodeInvalidInput, "The name of a task with code of its own must be a non-empty text without NUL.")
+	case !utf8.ValidString(p.Code):
+		return service.Errorf(service.CodeInvalidTask, "The code of the task is not valid UTF-8.")
+	}
+	return nil
+}
+
+// taken reports whether err says that a run's id is not new.
+func taken(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == "23505" && pg.TableName == "task_runs" && pg.SchemaName == "public"
 }

@@ -46,6 +46,21 @@ func mustLand(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), landTimeout)
 }
 
+// outlive returns a context that ends so long after ctx: statements under way
+// may end. One that is cut off costs its connection, and some poolers do not
+// survive the request to cancel it.
+func outlive(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		select {
+		case <-time.After(d):
+			cancel()
+		case <-longer.Done():
+		}
+	})
+	return longer, func() { stop(); cancel() }
+}
+
 func (s *Store) tx(ctx context.Context, act string, f func(tx pgx.Tx) error) error {
 	err := pgx.BeginFunc(ctx, s.pool, f)
 	if err != nil && !errors.Is(err, ErrClaimLost) {

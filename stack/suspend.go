@@ -55,6 +55,7 @@ type Suspension struct {
 // this process, the body's snapshot and its next calls, which are born held by
 // host (timers: sleeping). If calls of the body have ended meanwhile, their
 // replies are returned and the body stays held by host, which must resume it.
+// A host that is leaving is given nothing.
 func (s *Store) Suspend(ctx context.Context, host Host, sp Suspension) (more []Reply, err error) {
 	err = s.tx(ctx, "suspend stack run", func(tx pgx.Tx) error {
 		var b batch
@@ -71,9 +72,13 @@ func (s *Store) Suspend(ctx context.Context, host Host, sp Suspension) (more []R
 		if len(more) == 0 {
 			return nil
 		}
+		status, claimed := StatusProcessing, &host.ID
+		if !host.takes() {
+			status, claimed, more = StatusResume, nil, nil
+		}
 		_, err := tx.Exec(ctx, `
-			update public.stack_runs set status = 'processing', claimed_by = @host, updated_at = now() where id = @id`,
-			pgx.StrictNamedArgs{"host": host.ID, "id": sp.ID})
+			update public.stack_runs set status = @status, claimed_by = @host, updated_at = now() where id = @id`,
+			pgx.StrictNamedArgs{"status": status, "host": claimed, "id": sp.ID})
 		return err
 	})
 	if err != nil {
@@ -142,20 +147,23 @@ func (s *Store) queueChild(b *batch, host Host, sp Suspension, c Child) error {
 	if err != nil {
 		return err
 	}
-	status, claimed := StatusProcessing, &host.ID
+	status, claimed, runStatus := StatusProcessing, &host.ID, StatusProcessing
 	var due *float64
-	if c.Timer {
+	switch {
+	case c.Timer:
 		seconds := c.After.Seconds()
 		status, claimed, due = StatusSleeping, nil, &seconds
+	case !host.takes():
+		status, claimed, runStatus = StatusPending, nil, StatusQueued
 	}
 	if c.TaskRun != uuid.Nil {
-		queueTaskRun(b, taskRun{ID: c.TaskRun, Parent: sp.TaskRun, Task: c.Task, Input: c.Input, Status: StatusProcessing, Caller: sp.Caller})
+		queueTaskRun(b, taskRun{ID: c.TaskRun, Parent: sp.TaskRun, Task: c.Task, Input: c.Input, Status: runStatus, Caller: sp.Caller})
 	}
 	b.Queue(`
 		insert into public.stack_runs (id, parent_task_run_id, parent_stack_run_id, parent_run_id, child_task_run_id,
 			service_name, module_name, method_name, args, status, claimed_by, call_id, due_at, started_at, idempotency_key)
 		values (@id, @task_run, @parent, @task_run, @child, @service, @service, @method, @args, @status, @claimed_by, @call_id,
-			clock_timestamp() + make_interval(secs => @due), now(), @key)`,
+			clock_timestamp() + make_interval(secs => @due), case when @status <> 'pending' then now() end, @key)`,
 		pgx.StrictNamedArgs{"id": c.ID, "task_run": sp.TaskRun, "parent": sp.ID, "child": nullID(c.TaskRun),
 			"service": text(c.Call.Service), "method": text(c.Call.Method()), "args": args, "status": status,
 			"claimed_by": claimed, "call_id": int64(c.CallID), "due": due, "key": c.ID.String()})
@@ -180,6 +188,8 @@ type taskRun struct {
 	Input      json.RawMessage
 	Status     string
 	Caller     Caller
+
+	Unpublished bool // it runs code of its own: Task is only its name
 }
 
 func queueTaskRun(b *batch, r taskRun) {
@@ -190,8 +200,8 @@ func queueTaskRun(b *batch, r taskRun) {
 	b.Queue(`
 		insert into public.task_runs (id, task_function_id, task_name, input, status, parent_run_id, owner, caller_role,
 			caller_claims, started_at)
-		values (@id, (select id from public.task_functions where name = @task), @task, @input, @status, @parent, @owner,
+		values (@id, (select id from public.task_functions where name = @task and not @unpublished), @task, @input, @status, @parent, @owner,
 			nullif(@role, ''), @claims, case when @status = 'processing' then now() end)`,
-		pgx.StrictNamedArgs{"id": r.ID, "task": r.Task, "input": r.Input, "status": r.Status, "parent": nullID(r.Parent),
+		pgx.StrictNamedArgs{"id": r.ID, "task": r.Task, "unpublished": r.Unpublished, "input": r.Input, "status": r.Status, "parent": nullID(r.Parent),
 			"owner": owner, "role": r.Caller.Role, "claims": r.Caller.Claims})
 }

@@ -24,10 +24,10 @@ type Timer struct {
 // Timers returns up to limit timers that are due within the given time, soonest first.
 func (s *Store) Timers(ctx context.Context, within time.Duration, limit int) ([]Timer, error) {
 	rows, err := s.pool.Query(ctx, `
-		select id, parent_stack_run_id, call_id, service_name, extract(epoch from due_at - clock_timestamp())::float8, args
+		select id, parent_stack_run_id, call_id, service_name, extract(epoch from due_at - statement_timestamp())::float8, args
 		from public.stack_runs
 		where status = 'sleeping' and due_at <= now() + make_interval(secs => @within)
-		order by due_at limit @limit`,
+		order by due_at, call_id limit @limit`,
 		pgx.StrictNamedArgs{"within": within.Seconds(), "limit": limit})
 	if err != nil {
 		return nil, fmt.Errorf("list timers: %w", err)

@@ -7,9 +7,12 @@ import (
 	"github.com/google/uuid"
 )
 
-// pollInterval is how often Wait looks for the end of a run that another host
-// may be running; ends in this process are heard at once.
-const pollInterval = 500 * time.Millisecond
+// A run that another host may be running is looked for at intervals that grow
+// from the first to the last of these; ends in this process are heard at once.
+const (
+	firstPoll = 25 * time.Millisecond
+	lastPoll  = 500 * time.Millisecond
+)
 
 // Wait returns the run when it has ended, or as it is when ctx is done.
 // ErrRunNotFound if there is none.
@@ -18,17 +21,26 @@ func (p *Processor) Wait(ctx context.Context, id uuid.UUID) (Run, error) {
 	if err != nil || run.Ended() {
 		return run, err
 	}
-	end := make(chan struct{}, 1)
-	p.watch(run.ID, end)
-	defer p.unwatch(run.ID, end)
-	for {
+	err = p.poll(ctx, run.ID, func() (bool, error) {
 		run, err = p.look(ctx, run.ID)
-		if err != nil || run.Ended() || ctx.Err() != nil {
-			return run, err
+		return run.Ended(), err
+	})
+	return run, err
+}
+
+// poll looks until the row with that id has ended, or ctx is done.
+func (p *Processor) poll(ctx context.Context, id uuid.UUID, look func() (ended bool, err error)) error {
+	end := make(chan struct{}, 1)
+	p.watch(id, end)
+	defer p.unwatch(id, end)
+	for wait := firstPoll; ; wait = min(wait*3/2, lastPoll) {
+		ended, err := look()
+		if err != nil || ended || ctx.Err() != nil {
+			return err
 		}
 		select {
 		case <-end:
-		case <-time.After(pollInterval):
+		case <-time.After(wait):
 		case <-ctx.Done():
 		}
 	}
@@ -64,16 +76,19 @@ func (p *Processor) ended(endings ...Ending) {
 	for _, e := range endings {
 		p.ended(e.Settled...)
 		p.observe(Event{Kind: EventEnded, StackRun: e.ID, TaskRun: e.TaskRun})
-		if e.TaskRun == uuid.Nil {
-			continue
+		p.tell(e.ID)
+		p.tell(e.TaskRun)
+	}
+}
+
+// tell wakes who waits for the end of a run or a row.
+func (p *Processor) tell(id uuid.UUID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for end := range p.waiters[id] {
+		select {
+		case end <- struct{}{}:
+		default:
 		}
-		p.mu.Lock()
-		for end := range p.waiters[e.TaskRun] {
-			select {
-			case end <- struct{}{}:
-			default:
-			}
-		}
-		p.mu.Unlock()
 	}
 }

@@ -1,16 +1,13 @@
 package tasks
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"net/http"
 	"strings"
 
 	"github.com/google/uuid"
 
 	"github.com/amberhost/amber/functions/wire"
-	"github.com/amberhost/amber/service"
 	"github.com/amberhost/amber/stack"
 )
 
@@ -21,84 +18,96 @@ var (
 	inputKeys = []string{"input", "taskInput"}
 )
 
-// accepted has the run's id under every name by which a client looks for it.
-type accepted struct {
-	Message   string    `json:"message"`
+const acceptedMessage = "Task accepted and queued for asynchronous processing."
+
+// ids has the run's id under every name by which a client looks for it.
+type ids struct {
 	TaskRunID uuid.UUID `json:"taskRunId"`
 	ID        uuid.UUID `json:"task_run_id"`
 	TaskID    uuid.UUID `json:"taskId"`
-	Status    string    `json:"status"`
+}
+
+func idsOf(run stack.Run) ids { return ids{run.ID, run.ID, run.ID} }
+
+type accepted struct {
+	Success bool   `json:"success"`
+	Message string `json:"message"`
+	ids
+	Status string `json:"status"`
+}
+
+// ended is the row of a run that its caller waited for, and the keys of [accepted].
+type ended struct {
+	stack.Run
+	ids
+	Success bool   `json:"success"`
+	Message string `json:"message"`
 }
 
 func (h *handler) execute(w http.ResponseWriter, r *http.Request, _ string) error {
 	body, err := wire.ReadObject(r)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case body.Has("chain"):
+		return h.chain(w, r, body["chain"])
+	case triggers(body):
+		return h.trigger(w, r)
 	}
 	name, err := taskName(body)
 	if err != nil {
 		return err
 	}
-	run, err := h.start(r.Context(), stack.StartParams{Task: name, Input: input(body), Caller: caller(r.Context())})
+	run, err := h.runs.Start(r.Context(), stack.StartParams{Task: name, Input: input(body)})
 	if err != nil {
 		return err
 	}
-	run, waited, err := h.await(w, r, run)
-	if err != nil {
-		return err
+	patience, waits := wire.PreferredWait(w, r)
+	if waits {
+		if run, err = h.runs.Await(r.Context(), run, patience); err != nil {
+			return err
+		}
 	}
-	if waited && run.Ended() {
-		wire.JSON(w, http.StatusOK, run)
+	if waits && run.Ended() {
+		wire.JSON(w, http.StatusOK, ended{run, idsOf(run), run.Status == stack.StatusCompleted, "Task " + run.Status + "."})
 		return nil
 	}
-	wire.JSON(w, http.StatusAccepted, accepted{
-		Message:   "Task accepted and queued for asynchronous processing.",
-		TaskRunID: run.ID, ID: run.ID, TaskID: run.ID,
-		Status: run.Status,
-	})
+	wire.JSON(w, http.StatusAccepted, accepted{true, acceptedMessage, idsOf(run), run.Status})
 	return nil
 }
 
-// start starts the task of that name, or else the one with that id.
-func (h *handler) start(ctx context.Context, params stack.StartParams) (stack.Run, error) {
-	run, err := h.processor.Start(ctx, params)
-	if !isCode(err, service.CodeTaskNotFound) {
-		return run, err
+// triggers reports whether body asks to have queued runs looked for, as one
+// generation of the original asked of itself.
+func triggers(body wire.Object) bool {
+	service, _ := body.String("service")
+	method, _ := body.String("method")
+	return service == "tasks" && method == "triggerFIFO"
+}
+
+func (h *handler) trigger(w http.ResponseWriter, r *http.Request) error {
+	if _, _, err := h.runs.Processor.ProcessNext(r.Context()); err != nil {
+		return err
 	}
-	unknown := &wire.Problem{Status: http.StatusNotFound, Code: service.CodeTaskNotFound,
-		Message: "Task '" + params.Task + "' not found."}
-	id, parseErr := uuid.Parse(params.Task)
-	if parseErr != nil {
-		return run, unknown
-	}
-	tasks, err := h.store.Tasks(ctx)
-	if err != nil {
-		return run, err
-	}
-	for _, task := range tasks {
-		if task.ID == id {
-			params.Task = task.Name
-			return h.processor.Start(ctx, params)
-		}
-	}
-	return run, unknown
+	wire.JSON(w, http.StatusOK, struct {
+		Status  string `json:"status"`
+		Message string `json:"message"`
+	}{"ok", "FIFO processing chain started"})
+	return nil
 }
 
 func taskName(body wire.Object) (string, error) {
-	for _, key := range nameKeys {
-		if !body.Has(key) {
-			continue
-		}
-		name, ok := body.String(key)
-		switch {
-		case !ok || name == "":
-			return "", nameProblem("'" + key + "' is not a task's name.")
-		case strings.ContainsRune(name, 0):
-			return "", nameProblem("'" + key + "' holds a NUL character.")
-		}
-		return name, nil
+	key := body.First(nameKeys...)
+	if key == "" {
+		return "", nameProblem("It may also be called " + strings.Join(nameKeys[1:], ", ") + ".")
 	}
-	return "", nameProblem("It may also be called " + strings.Join(nameKeys[1:], ", ") + ".")
+	name, ok := body.String(key)
+	switch {
+	case !ok || name == "":
+		return "", nameProblem("'" + key + "' is not a task's name.")
+	case strings.ContainsRune(name, 0):
+		return "", nameProblem("'" + key + "' holds a NUL character.")
+	}
+	return name, nil
 }
 
 func nameProblem(details string) error {
@@ -108,20 +117,8 @@ func nameProblem(details string) error {
 
 // input returns the bytes that the client sent.
 func input(body wire.Object) json.RawMessage {
-	for _, key := range inputKeys {
-		if body.Has(key) {
-			return body[key]
-		}
+	if key := body.First(inputKeys...); key != "" {
+		return body[key]
 	}
 	return json.RawMessage("null")
-}
-
-func caller(ctx context.Context) stack.Caller {
-	identity := wire.Caller(ctx)
-	return stack.Caller{Owner: identity.Owner, Role: identity.Role, Claims: identity.Claims}
-}
-
-func isCode(err error, code string) bool {
-	var e *service.Error
-	return errors.As(err, &e) && e.Code == code
 }

@@ -2,76 +2,56 @@ package tasks
 
 import (
 	"encoding/json"
-	"errors"
-	"fmt"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/amberhost/amber/functions/wire"
 	"github.com/amberhost/amber/stack"
-	"github.com/amberhost/amber/supabase/keys"
 )
-
-// CodeRunNotFound is the code of a 404 for a run.
-const CodeRunNotFound = "TASK_RUN_NOT_FOUND"
 
 // idKeys are the query parameters that may name a run.
 var idKeys = []string{"id", "taskRunId", "task_run_id"}
 
 // read makes an action of a view of one run: it finds the run and waits for
 // its end if the client prefers that.
-func (h *handler) read(view func(w http.ResponseWriter, r *http.Request, run stack.Run) error) func(http.ResponseWriter, *http.Request, string) error {
+func (h *handler) read(view func(w http.ResponseWriter, r *http.Request, run stack.Run) error) action {
 	return func(w http.ResponseWriter, r *http.Request, id string) error {
 		run, err := h.find(r, id)
 		if err != nil {
 			return err
 		}
-		run, _, err = h.await(w, r, run)
-		if err != nil {
-			return err
+		if patience, ok := wire.PreferredWait(w, r); ok {
+			if run, err = h.runs.Await(r.Context(), run, patience); err != nil {
+				return err
+			}
 		}
 		return view(w, r, run)
 	}
 }
 
-func (h *handler) find(r *http.Request, text string) (stack.Run, error) {
+func (h *handler) find(r *http.Request, id string) (stack.Run, error) {
 	for _, key := range idKeys {
-		if text == "" {
-			text = r.URL.Query().Get(key)
+		if id == "" {
+			id = r.URL.Query().Get(key)
 		}
 	}
-	if text == "" {
+	if id == "" {
 		return stack.Run{}, &wire.Problem{Status: http.StatusBadRequest, Code: wire.CodeInvalidRequest,
 			Message: "Missing taskRunId parameter"}
 	}
-	id, err := uuid.Parse(text)
-	if err != nil {
-		return stack.Run{}, &wire.Problem{Status: http.StatusBadRequest, Code: wire.CodeInvalidRequest,
-			Message: fmt.Sprintf("Malformed task run id %q: want a uuid", text)}
-	}
-	run, err := h.store.Run(r.Context(), id)
-	if errors.Is(err, stack.ErrRunNotFound) || err == nil && !visible(run, wire.Caller(r.Context())) {
-		return stack.Run{}, &wire.Problem{Status: http.StatusNotFound, Code: CodeRunNotFound,
-			Message: fmt.Sprintf("Task run with ID %s not found", id)}
-	}
-	return run, err
+	return h.runs.Find(r.Context(), id)
 }
 
-// visible reports whether caller may know of the run. One that nobody signed in
-// has started is there for whoever knows its id.
-func visible(run stack.Run, caller keys.Identity) bool {
-	return run.Owner == nil || caller.Role == keys.RoleService || caller.Owner == run.Owner.String()
-}
-
-func (h *handler) status(w http.ResponseWriter, _ *http.Request, run stack.Run) error {
-	wire.JSON(w, http.StatusOK, run)
+func (h *handler) status(w http.ResponseWriter, r *http.Request, run stack.Run) error {
+	wire.Tagged(w, r, run)
 	return nil
 }
 
-func (h *handler) result(w http.ResponseWriter, _ *http.Request, run stack.Run) error {
-	wire.JSON(w, http.StatusOK, struct {
+func (h *handler) result(w http.ResponseWriter, r *http.Request, run stack.Run) error {
+	wire.Tagged(w, r, struct {
 		ID     uuid.UUID       `json:"id"`
 		Status string          `json:"status"`
 		Result json.RawMessage `json:"result"`
@@ -80,50 +60,84 @@ func (h *handler) result(w http.ResponseWriter, _ *http.Request, run stack.Run) 
 	return nil
 }
 
-// logs answers with the same lines twice: the original had a column for the
-// host's and one for the task's, and clients read either.
+// lines are console lines, twice: the original had a column for the host's and
+// one for the task's, and clients read either.
+type lines struct {
+	Logs   []stack.LogLine `json:"logs"`
+	VMLogs []stack.LogLine `json:"vm_logs"`
+}
+
+// history is what one generation of the original told besides.
+type history struct {
+	TaskRunLogs   []stack.LogLine `json:"taskRunLogs"`
+	TaskRunVMLogs []stack.LogLine `json:"taskRunVMLogs"`
+	Events        []event         `json:"stackRunEventLogs"`
+	Status        string          `json:"status"`
+	Error         json.RawMessage `json:"error"`
+}
+
+// event is a call or a body below the run. Logs has always been empty: lines
+// belong to the run.
+type event struct {
+	Timestamp time.Time       `json:"timestamp"`
+	Service   string          `json:"service"`
+	Method    string          `json:"method"`
+	Status    string          `json:"status"`
+	Logs      []stack.LogLine `json:"logs"`
+}
+
+// logs answers who reads on after a line with lines only.
 func (h *handler) logs(w http.ResponseWriter, r *http.Request, run stack.Run) error {
-	lines, err := h.store.Logs(r.Context(), run.ID)
+	after, follows, err := afterOf(r)
 	if err != nil {
 		return err
 	}
-	lines = orEmpty(lines)
-	wire.JSON(w, http.StatusOK, struct {
-		Logs   []stack.LogLine `json:"logs"`
-		VMLogs []stack.LogLine `json:"vm_logs"`
-	}{lines, lines})
+	found, err := h.runs.Store.Logs(r.Context(), run.ID, after)
+	if err != nil {
+		return err
+	}
+	found = orEmpty(found)
+	if follows {
+		wire.Tagged(w, r, lines{found, found})
+		return nil
+	}
+	nodes, err := h.runs.Store.Tree(r.Context(), run.ID)
+	if err != nil {
+		return err
+	}
+	events := make([]event, len(nodes))
+	for i, n := range nodes {
+		events[i] = event{n.CreatedAt, n.Service, n.Method, n.Status, []stack.LogLine{}}
+	}
+	wire.Tagged(w, r, struct {
+		lines
+		history
+	}{lines{found, found}, history{found, found, events, run.Status, run.Error}})
 	return nil
+}
+
+func afterOf(r *http.Request) (after int64, ok bool, _ error) {
+	text := r.URL.Query().Get("after")
+	if text == "" {
+		return 0, false, nil
+	}
+	after, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || after < 0 {
+		return 0, false, &wire.Problem{Status: http.StatusBadRequest, Code: wire.CodeInvalidRequest,
+			Message: "'after' must be the id of a log line, not '" + wire.Clip(text) + "'."}
+	}
+	return after, true, nil
 }
 
 func (h *handler) tree(w http.ResponseWriter, r *http.Request, run stack.Run) error {
-	nodes, err := h.store.Tree(r.Context(), run.ID)
+	nodes, err := h.runs.Store.Tree(r.Context(), run.ID)
 	if err != nil {
 		return err
 	}
-	wire.JSON(w, http.StatusOK, struct {
+	wire.Tagged(w, r, struct {
 		Run   stack.Run    `json:"run"`
 		Nodes []stack.Node `json:"nodes"`
 	}{run, orEmpty(nodes)})
-	return nil
-}
-
-type listed struct {
-	Name        string    `json:"name"`
-	Description string    `json:"description"`
-	Version     string    `json:"version"`
-	UpdatedAt   time.Time `json:"updated_at"`
-}
-
-func (h *handler) list(w http.ResponseWriter, r *http.Request, _ string) error {
-	tasks, err := h.store.Tasks(r.Context())
-	if err != nil {
-		return err
-	}
-	rows := make([]listed, len(tasks))
-	for i, t := range tasks {
-		rows[i] = listed{t.Name, t.Description, t.Version, t.UpdatedAt}
-	}
-	wire.JSON(w, http.StatusOK, map[string][]listed{"tasks": rows})
 	return nil
 }
 

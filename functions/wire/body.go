@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net/http"
+	"os"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -14,20 +17,38 @@ import (
 // nothing in them has been decoded and encoded again.
 type Object map[string]json.RawMessage
 
-// ReadObject reads the body of a request, which is to be a JSON object; of a
-// name given twice the last value counts. Its errors are fit for the client.
+// ReadObject reads the body of a request, which is to be a JSON object whatever
+// its Content-Type says; of a name given twice the last value counts. Its errors
+// are fit for the client.
 func ReadObject(r *http.Request) (Object, error) {
+	text, err := ReadBody(r)
+	if err != nil {
+		return nil, err
+	}
+	return ParseObject(r, text)
+}
+
+// ReadBody reads the body of a request, UTF-8 with or without a byte order mark.
+func ReadBody(r *http.Request) ([]byte, error) {
 	text, err := io.ReadAll(r.Body)
 	if err != nil {
 		return nil, readError(err)
 	}
 	text = bytes.TrimPrefix(text, []byte("\ufeff"))
-	if !utf8.Valid(text) {
+	switch {
+	case bytes.HasPrefix(text, []byte{0xff, 0xfe}), bytes.HasPrefix(text, []byte{0xfe, 0xff}):
+		return nil, invalidJSON("the body is UTF-16: send UTF-8")
+	case !utf8.Valid(text):
 		return nil, invalidJSON("the body is not UTF-8")
 	}
+	return text, nil
+}
+
+// ParseObject is the second half of [ReadObject], for text that [ReadBody] has read.
+func ParseObject(r *http.Request, text []byte) (Object, error) {
 	var object Object
 	if err := json.Unmarshal(text, &object); err != nil {
-		return nil, invalidJSON(explain(err))
+		return nil, invalidJSON(explain(err) + form(r))
 	}
 	if object == nil {
 		return nil, invalidJSON("want an object, not null")
@@ -51,9 +72,24 @@ func (o Object) Has(name string) bool {
 	return ok && string(value) != "null"
 }
 
+// First returns the name of the first of names under which there is something
+// other than null; "" if there is none.
+func (o Object) First(names ...string) string {
+	for _, name := range names {
+		if o.Has(name) {
+			return name
+		}
+	}
+	return ""
+}
+
 func readError(err error) error {
 	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
 		return TooLarge(tooLarge.Limit)
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return &Problem{Status: http.StatusRequestTimeout, Code: CodeTimeout,
+			Message: "The request body took too long to arrive."}
 	}
 	return &Problem{Status: http.StatusBadRequest, Code: CodeInvalidRequest,
 		Message: "The request body could not be read.", Details: err.Error()}
@@ -80,4 +116,14 @@ func explain(err error) string {
 		return "want an object, not " + mismatch.Value
 	}
 	return err.Error()
+}
+
+// form says so of a body that did not parse and is said to be a form. One that
+// does parse may be called anything: curl calls what it sends a form.
+func form(r *http.Request) string {
+	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if kind == "application/x-www-form-urlencoded" || strings.HasPrefix(kind, "multipart/") {
+		return " (it is called a form, " + kind + ": send a JSON object)"
+	}
+	return ""
 }

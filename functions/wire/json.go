@@ -13,21 +13,34 @@ const (
 	maxIndentDepth = 64
 )
 
-// JSON answers a request with body, indented by two spaces as the original's
-// answers are. A [json.RawMessage] in it keeps the order of its keys and the
-// spelling of its numbers and strings.
+// JSON answers a request with body, indented by two spaces as the answers of
+// the original's tasks and quickjs are. A [json.RawMessage] in it keeps the
+// order of its keys and the spelling of its numbers and strings.
 func JSON(w http.ResponseWriter, status int, body any) {
 	text, err := encode(body)
+	send(w, status, indent(text), err)
+}
+
+// Compact is [JSON] on one line, as the original's other functions answer.
+func Compact(w http.ResponseWriter, status int, body any) {
+	text, err := encode(body)
+	send(w, status, text, err)
+}
+
+func send(w http.ResponseWriter, status int, text []byte, err error) {
 	if err != nil { // only a RawMessage that is not JSON
 		status = http.StatusInternalServerError
 		text = []byte(`{"error":"The answer has no JSON form.","code":"` + CodeInternal + `"}`)
 	}
 	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
+	if w.Header().Get("Cache-Control") == "" {
+		w.Header().Set("Cache-Control", "no-store")
+	}
 	w.WriteHeader(status)
 	_, _ = w.Write(text) // the client may have left
 }
 
+// encode returns body in one line, which ends as lines do.
 func encode(body any) ([]byte, error) {
 	var compact bytes.Buffer
 	encoder := json.NewEncoder(&compact)
@@ -35,14 +48,18 @@ func encode(body any) ([]byte, error) {
 	if err := encoder.Encode(body); err != nil {
 		return nil, err
 	}
-	if compact.Len() > maxIndentSize || depth(compact.Bytes()) > maxIndentDepth {
-		return compact.Bytes(), nil
+	return compact.Bytes(), nil
+}
+
+func indent(text []byte) []byte {
+	if len(text) > maxIndentSize || depth(text) > maxIndentDepth {
+		return text
 	}
 	var indented bytes.Buffer
-	if err := json.Indent(&indented, compact.Bytes(), "", "  "); err != nil {
-		return nil, err
+	if err := json.Indent(&indented, text, "", "  "); err != nil {
+		return text // nothing was encoded
 	}
-	return indented.Bytes(), nil
+	return indented.Bytes()
 }
 
 // depth returns how many arrays and objects are open at most in a valid JSON text.

@@ -16,7 +16,9 @@ const (
 	CodeInvalidRequest   = "INVALID_REQUEST"
 	CodeMethodNotAllowed = "METHOD_NOT_ALLOWED"
 	CodeNotFound         = "NOT_FOUND"
+	CodeForbidden        = "FORBIDDEN"
 	CodeTooLarge         = "PAYLOAD_TOO_LARGE"
+	CodeTimeout          = "REQUEST_TIMEOUT"
 	CodeInternal         = "INTERNAL_ERROR"
 	CodeUnavailable      = "DATABASE_UNAVAILABLE"
 )

@@ -29,6 +29,9 @@ func TestReadObject(t *testing.T) {
 		{"null", `null`, "", "want an object, not null"},
 		{"number", `7`, "", "want an object, not number"},
 		{"not UTF-8", "{\"v\":\"\xff\"}", "", "not UTF-8"},
+		{"UTF-16", "\xff\xfe{\x00}\x00", "", "the body is UTF-16: send UTF-8"},
+		{"compressed", "\x1f\x8b\x08", "", "not UTF-8"},
+		{"a form", "v=1&w=2", "", "at byte 1"},
 		{"too deep", strings.Repeat("[", 20_000), "", "max depth"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -74,6 +77,111 @@ func TestJSON(t *testing.T) {
 				t.Errorf("Content-Type %q", got)
 			}
 		})
+	}
+}
+
+// TestContentType: a body that parses may be called anything; of one that does
+// not, a form is named.
+func TestContentType(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ kind, body, details string }{
+		{"application/x-www-form-urlencoded", `{"v":1}`, ""},
+		{"text/plain", `{"v":1}`, ""},
+		{"nonsense;;", `{"v":1}`, ""},
+		{"application/x-www-form-urlencoded", "v=1", "it is called a form, application/x-www-form-urlencoded: send a JSON object"},
+		{"multipart/form-data; boundary=x", "--x\r\n", "it is called a form, multipart/form-data"},
+	} {
+		r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(test.body))
+		r.Header.Set("Content-Type", test.kind)
+		object, err := wire.ReadObject(r)
+		if test.details == "" {
+			if err != nil || string(object["v"]) != "1" {
+				t.Errorf("%s: %s, %v", test.kind, object["v"], err)
+			}
+			continue
+		}
+		if p := wire.ProblemOf(err); !strings.Contains(p.Details, test.details) {
+			t.Errorf("%s: %+v, want %q", test.kind, p, test.details)
+		}
+	}
+}
+
+func TestCompact(t *testing.T) {
+	t.Parallel()
+	w := httptest.NewRecorder()
+	wire.Compact(w, 418, map[string]json.RawMessage{"v": json.RawMessage(`{"b":1.50,"a":"<&>"}`)})
+	if want := "{\"v\":{\"b\":1.50,\"a\":\"<&>\"}}\n"; w.Code != 418 || w.Body.String() != want || w.Header().Get("Cache-Control") != "no-store" {
+		t.Errorf("%d %v %s, want %s", w.Code, w.Header(), w.Body, want)
+	}
+}
+
+func TestTagged(t *testing.T) {
+	t.Parallel()
+	send := func(method, known string, value int) *httptest.ResponseRecorder {
+		r := httptest.NewRequest(method, "/", nil)
+		r.Header["If-None-Match"] = strings.Split(known, "|")
+		w := httptest.NewRecorder()
+		wire.Tagged(w, r, map[string]int{"v": value})
+		return w
+	}
+	first := send(http.MethodGet, "", 1)
+	tag := first.Header().Get("ETag")
+	if first.Code != 200 || !strings.HasPrefix(tag, `W/"`) || first.Body.String() != "{\n  \"v\": 1\n}\n" || first.Header().Get("Cache-Control") != "private, no-cache" {
+		t.Fatalf("%d %v %q", first.Code, first.Header(), first.Body)
+	}
+	for _, test := range []struct {
+		name, method, known string
+		value, status       int
+	}{
+		{"the same", "GET", tag, 1, 304},
+		{"the same, HEAD", "HEAD", tag, 1, 304},
+		{"the same, strong", "GET", strings.TrimPrefix(tag, "W/"), 1, 304},
+		{"among others", "GET", `"a", ` + tag + `, "b"`, 1, 304},
+		{"in a second header", "GET", `"a"|` + tag, 1, 304},
+		{"any", "GET", "*", 1, 304},
+		{"changed", "GET", tag, 2, 200},
+		{"another", "GET", `"a"`, 1, 200},
+		{"not for POST", "POST", tag, 1, 200},
+	} {
+		w := send(test.method, test.known, test.value)
+		if w.Code != test.status || w.Header().Get("ETag") == "" || (w.Body.Len() > 0) != (test.status == 200) || (w.Header().Get("ETag") == tag) != (test.value == 1) {
+			t.Errorf("%s: %d %v %q", test.name, w.Code, w.Header(), w.Body)
+		}
+	}
+	w := httptest.NewRecorder()
+	wire.Tagged(w, httptest.NewRequest(http.MethodGet, "/", nil), json.RawMessage("{"))
+	if w.Code != 500 || !strings.Contains(w.Body.String(), "no JSON form") || w.Header().Get("ETag") != "" {
+		t.Errorf("not JSON: %d %v %s", w.Code, w.Header(), w.Body)
+	}
+}
+
+func TestClip(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ s, want string }{
+		{"", ""},
+		{strings.Repeat("x", 200), strings.Repeat("x", 200)},
+		{strings.Repeat("x", 201), strings.Repeat("x", 200) + "…"},
+		{"x" + strings.Repeat("é", 100), "x" + strings.Repeat("é", 99) + "…"}, // no half of a character
+	} {
+		if got := wire.Clip(test.s); got != test.want {
+			t.Errorf("Clip(%.20q...) = %q", test.s, got)
+		}
+	}
+}
+
+// TestFailure: amber writes objects; clients of the original wrote texts too.
+func TestFailure(t *testing.T) {
+	t.Parallel()
+	for raw, want := range map[string]service.Error{
+		`{"message":"boom","name":"TypeError","stack":"at x"}`: {Message: "boom", Name: "TypeError", Stack: "at x"},
+		`"boom"`:            {Message: "boom"},
+		`{"reason":"boom"}`: {Message: `{"reason":"boom"}`},
+		`["boom"]`:          {Message: `["boom"]`},
+		``:                  {},
+	} {
+		if got := wire.Failure(json.RawMessage(raw)); got != want {
+			t.Errorf("Failure(%s) = %+v, want %+v", raw, got, want)
+		}
 	}
 }
 

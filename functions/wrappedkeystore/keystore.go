@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/amberhost/amber/service"
@@ -103,14 +104,27 @@ func (k *Keystore) setKey(ctx context.Context, args []json.RawMessage) (any, err
 	if err != nil {
 		return nil, err
 	}
-	_, err = k.pool.Exec(ctx, `
-		insert into public.keystore (scope, name, value) values (@scope, @name, @value)
-		on conflict (scope, name) do update set value = excluded.value`,
-		pgx.StrictNamedArgs{"scope": namespace, "name": key, "value": value})
+	err = k.put(ctx, namespace, key, value)
+	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) && pg.Code == uniqueViolation {
+		err = k.put(ctx, namespace, key, value) // another made it a moment ago: now there is a row to update
+	}
 	if err != nil {
 		return nil, fmt.Errorf("set key: %w", err)
 	}
 	return true, nil
+}
+
+// uniqueViolation is Postgres's SQLSTATE. keystore has a second unique index, for
+// clients that know its columns as key_name and key_value, and "on conflict"
+// heeds one.
+const uniqueViolation = "23505"
+
+func (k *Keystore) put(ctx context.Context, namespace, key, value string) error {
+	_, err := k.pool.Exec(ctx, `
+		insert into public.keystore (scope, name, value) values (@scope, @name, @value)
+		on conflict (scope, name) do update set value = excluded.value`,
+		pgx.StrictNamedArgs{"scope": namespace, "name": key, "value": value})
+	return err
 }
 
 func (k *Keystore) hasKey(ctx context.Context, args []json.RawMessage) (any, error) {

@@ -3,7 +3,9 @@ package wrappedkeystore_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"regexp"
+	"sync"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -71,6 +73,23 @@ func TestCalls(t *testing.T) {
 		if err != nil || string(got) != test.want {
 			t.Errorf("%s(%s) = %s, %v; want %s", test.call.Method(), test.call.Args(), got, err, test.want)
 		}
+	}
+}
+
+// TestSetAtOnce has many make one key at once: whoever is second updates it.
+func TestSetAtOnce(t *testing.T) {
+	t.Parallel()
+	keystore, _ := open(t)
+	for round := range 20 {
+		var all sync.WaitGroup
+		for range 8 {
+			all.Go(func() {
+				if _, err := keystore.Call(t.Context(), call("setKey", fmt.Sprintf(`"k%d"`, round), `"v"`), service.Meta{}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
 	}
 }
 

@@ -67,6 +67,26 @@ func NewKey(id string) (string, error) {
 	return id + ":" + base64.StdEncoding.EncodeToString(key), nil
 }
 
+// Writer returns the id of the key that seals, "" for an empty ring.
+func (r *Ring) Writer() string {
+	if r == nil || len(r.keys) == 0 {
+		return ""
+	}
+	return r.keys[0].id
+}
+
+// IDs returns the ids of the keys, the one that seals first.
+func (r *Ring) IDs() []string {
+	if r == nil {
+		return nil
+	}
+	ids := make([]string, len(r.keys))
+	for i, key := range r.keys {
+		ids[i] = key.id
+	}
+	return ids
+}
+
 // Seal encrypts plaintext and binds ad, the associated data, to it. It returns
 // the id of the key it used, which Open needs, and the nonce and ciphertext.
 func (r *Ring) Seal(plaintext, ad []byte) (keyID string, sealed []byte, err error) {
@@ -95,11 +115,7 @@ func (r *Ring) String() string {
 	if r == nil {
 		return "keys.Ring()"
 	}
-	ids := make([]string, len(r.keys))
-	for i, key := range r.keys {
-		ids[i] = key.id
-	}
-	return "keys.Ring(" + strings.Join(ids, ",") + ")"
+	return "keys.Ring(" + strings.Join(r.IDs(), ",") + ")"
 }
 
 func (r *Ring) find(id string) (ringKey, bool) {

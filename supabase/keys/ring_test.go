@@ -3,6 +3,7 @@ package keys_test
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -25,6 +26,12 @@ func TestRingRotates(t *testing.T) {
 	}
 	if id, _, _ := both.Seal(secret, ad); id != "new" {
 		t.Errorf("sealed with %q, want the first key", id)
+	}
+	if w, ids := both.Writer(), both.IDs(); w != "new" || !slices.Equal(ids, []string{"new", "old"}) {
+		t.Errorf("writer %q, ids %q", w, ids)
+	}
+	if none := (*keys.Ring)(nil); none.Writer() != "" || none.IDs() != nil {
+		t.Errorf("an empty ring has keys: %q %q", none.Writer(), none.IDs())
 	}
 	if _, err := parse(t, fresh).Open(id, sealed, ad); !errors.Is(err, keys.ErrUnknownKey) {
 		t.Errorf("Open without the old key: %v, want ErrUnknownKey", err)

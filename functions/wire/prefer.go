@@ -1,40 +1,25 @@
-package tasks
+package wire
 
 import (
-	"context"
-	"errors"
 	"net/http"
 	"strings"
 	"time"
-
-	"github.com/amberhost/amber/stack"
 )
 
 // MaxWait bounds what a client may prefer to wait.
 const MaxWait = 300 * time.Second
 
-// await waits for the run to end, as long as the client prefers, and returns it
-// as it is then. waited is false if the client did not ask.
-func (h *handler) await(w http.ResponseWriter, r *http.Request, run stack.Run) (_ stack.Run, waited bool, err error) {
-	patience, ok := preferredWait(r.Header)
-	if !ok {
-		return run, false, nil
+// PreferredWait returns the wait preference of RFC 7240, at most [MaxWait], and
+// tells the client that it is heeded; ok is false if there is none that can be
+// understood. Of several the first counts.
+func PreferredWait(w http.ResponseWriter, r *http.Request) (patience time.Duration, ok bool) {
+	patience, ok = preferredWait(r.Header)
+	if ok {
+		w.Header().Set("Preference-Applied", "wait")
 	}
-	w.Header().Set("Preference-Applied", "wait")
-	if run.Ended() {
-		return run, true, nil
-	}
-	ctx, cancel := context.WithTimeout(r.Context(), patience)
-	defer cancel()
-	now, err := h.processor.Wait(ctx, run.ID)
-	if errors.Is(err, context.DeadlineExceeded) && r.Context().Err() == nil {
-		return run, true, nil
-	}
-	return now, true, err
+	return patience, ok
 }
 
-// preferredWait returns the wait preference of RFC 7240, at most [MaxWait]; ok
-// is false if there is none that can be understood. Of several the first counts.
 func preferredWait(header http.Header) (patience time.Duration, ok bool) {
 	for _, line := range header.Values("Prefer") {
 		for _, preference := range splitQuoted(line, ',') {

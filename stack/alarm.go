@@ -1,0 +1,121 @@
+package stack
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// alarms are the timers of one body that ring in this process. They are
+// answered in the order in which they are due, however late all of them are: a
+// task sees its timers as JavaScript's event loop would have run them.
+type alarms struct {
+	pending map[uuid.UUID]alarm
+	ringing bool // a goroutine answers those that are due
+}
+
+type alarm struct {
+	Timer
+	at    time.Time
+	clock *time.Timer
+}
+
+// remind answers timers when they are due, if this process still runs then.
+// Timers further ahead than two sweeps are left to the sweep.
+func (p *Processor) remind(timers ...Timer) {
+	now := time.Now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, t := range timers {
+		if t.In > 2*p.cfg.Sweep || p.drains.Load() {
+			continue
+		}
+		of := p.alarms[t.Parent]
+		if of == nil {
+			of = &alarms{pending: map[uuid.UUID]alarm{}}
+			p.alarms[t.Parent] = of
+		}
+		if _, ok := of.pending[t.ID]; ok {
+			continue
+		}
+		of.pending[t.ID] = alarm{Timer: t, at: now.Add(t.In), clock: time.AfterFunc(max(t.In, 0), func() {
+			p.submit(func(ctx context.Context) { p.ring(ctx, t.Parent) })
+		})}
+	}
+}
+
+// ring answers the timers of a body that are due.
+func (p *Processor) ring(ctx context.Context, body uuid.UUID) {
+	for {
+		due := p.due(body)
+		if len(due) == 0 {
+			return
+		}
+		host := p.currentHost()
+		for _, a := range due {
+			p.post(ctx, host, a.ending())
+		}
+		p.rung(body)
+	}
+}
+
+// due takes the timers of a body that are due, the first first, if no other
+// goroutine is answering some. The caller calls rung when it has answered them.
+func (p *Processor) due(body uuid.UUID) (due []alarm) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	of := p.alarms[body]
+	if of == nil || of.ringing {
+		return nil
+	}
+	now := time.Now()
+	for id, a := range of.pending {
+		if !a.at.After(now) {
+			due = append(due, a)
+			delete(of.pending, id)
+		}
+	}
+	of.ringing = len(due) > 0
+	if len(of.pending) == 0 && !of.ringing {
+		delete(p.alarms, body)
+	}
+	slices.SortFunc(due, func(a, b alarm) int {
+		return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.CallID, b.CallID))
+	})
+	return due
+}
+
+func (p *Processor) rung(body uuid.UUID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.alarms[body].ringing = false
+}
+
+// silence stops every alarm.
+func (p *Processor) silence() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, of := range p.alarms {
+		for _, a := range of.pending {
+			a.clock.Stop()
+		}
+	}
+}
+
+// post delivers a reply without running the caller's body in this goroutine.
+func (p *Processor) post(ctx context.Context, host Host, e Ending) {
+	if f := p.frame(e.Parent); f != nil && f.host == host {
+		switch f.put(e) {
+		case putRun:
+			p.work.Go(func() { p.run(ctx, f) })
+			return
+		case putRunning:
+			return
+		case putGone:
+		}
+	}
+	p.complete(ctx, host, e)
+}

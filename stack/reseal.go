@@ -1,0 +1,195 @@
+package stack
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/amberhost/amber/vm"
+)
+
+// KeyUse says how much of the database is sealed with one key.
+type KeyUse struct {
+	ID        string // as in AMBER_KEYS
+	Writes    bool   // this Store seals with it
+	Known     bool   // this Store's ring has it
+	Replies   int64  // rows of amber.replies
+	Snapshots int64  // of bodies that wait or have waited
+}
+
+// KeyUse returns the keys that the database is sealed with, or noted to be, and
+// those of the Store's ring: the one that seals first, then by id.
+func (s *Store) KeyUse(ctx context.Context) ([]KeyUse, error) {
+	rows, err := s.pool.Query(ctx, `
+		select id, sum(replies)::bigint as replies, sum(snapshots)::bigint as snapshots from (
+			select key_id as id, count(*) as replies, 0 as snapshots from amber.replies group by key_id
+			union all select key_id, 0, count(*) from amber.snapshots group by key_id
+			union all select id, 0, 0 from amber.keys
+			union all select unnest(@ring::text[]), 0, 0
+		) uses group by id`, pgx.StrictNamedArgs{"ring": s.ring.IDs()})
+	if err != nil {
+		return nil, fmt.Errorf("count what keys seal: %w", err)
+	}
+	uses, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (u KeyUse, err error) {
+		err = row.Scan(&u.ID, &u.Replies, &u.Snapshots)
+		u.Writes, u.Known = u.ID == s.ring.Writer(), slices.Contains(s.ring.IDs(), u.ID)
+		return u, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("count what keys seal: %w", err)
+	}
+	slices.SortFunc(uses, func(a, b KeyUse) int {
+		if a.Writes != b.Writes {
+			return map[bool]int{true: -1, false: 1}[a.Writes]
+		}
+		return cmp.Compare(a.ID, b.ID)
+	})
+	return uses, nil
+}
+
+// Reseal seals up to limit rows with the ring's first key that another one has
+// sealed, and returns how many; 0 means that none is left, and that keys which
+// seal nothing any more have been forgotten. It may be called while hosts run,
+// if all of them have the first key; one that still seals with another makes
+// more to do. Rows that cannot be opened are passed over: when nothing else is
+// left, the reason is the error.
+func (s *Store) Reseal(ctx context.Context, limit int) (rows int, err error) {
+	for wait := time.Millisecond; ; wait = min(2*wait, time.Second) {
+		var damaged []error
+		for _, table := range []sealedTable{sealedReplies, sealedSnapshots} {
+			done, bad, err := s.resealTable(ctx, table, limit-rows)
+			rows += done
+			damaged = append(damaged, bad...)
+			if err != nil {
+				return rows, err
+			}
+		}
+		if rows > 0 {
+			return rows, nil
+		}
+		left, err := s.sealedWithOthers(ctx)
+		switch {
+		case err != nil:
+			return 0, err
+		case left > 0 && left == int64(len(damaged)):
+			return 0, fmt.Errorf("%d rows cannot be sealed anew; the first: %w", left, damaged[0])
+		case left == 0:
+			return 0, s.forgetKeys(ctx)
+		}
+		select { // a commit of some host has locked what is left: it takes milliseconds
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	}
+}
+
+// sealedTable is a table of sealed rows. Each has stack_run_id, key_id and data.
+type sealedTable struct {
+	name string
+	kind string // SQL: what tells the rows of one stack_run apart
+	rows int    // that are held in memory at once
+	anew func(s *Store, r sealedRow) (keyID string, data []byte, err error)
+}
+
+type sealedRow struct {
+	ID    uuid.UUID
+	Kind  string
+	KeyID string
+	Data  []byte
+}
+
+var sealedReplies = sealedTable{"amber.replies", "kind", 500, func(s *Store, r sealedRow) (string, []byte, error) {
+	plain, err := s.ring.Open(r.KeyID, r.Data, bytesAD(r.ID, r.Kind))
+	if err != nil {
+		return "", nil, err
+	}
+	return s.ring.Seal(plain, bytesAD(r.ID, r.Kind))
+}}
+
+var sealedSnapshots = sealedTable{"amber.snapshots", "'snapshot'", 20, func(s *Store, r sealedRow) (string, []byte, error) {
+	old, err := vm.DecodeSnapshot(r.Data)
+	if err != nil {
+		return "", nil, err
+	}
+	snapshot, err := old.Reseal(s.ring)
+	if err != nil {
+		return "", nil, err
+	}
+	return snapshot.KeyID, snapshot.Encode(), nil
+}}
+
+// resealTable walks a table by stack_run until limit rows are done. Rows that a
+// commit has locked are passed over: waiting for one while others are locked
+// here could be a deadlock. bad says of each row that cannot be opened why.
+func (s *Store) resealTable(ctx context.Context, t sealedTable, limit int) (done int, bad []error, err error) {
+	for last := (sealedRow{}); done < limit; {
+		n := min(limit-done, t.rows)
+		var found []sealedRow
+		var batchBad []error
+		err := s.tx(ctx, "reseal "+t.name, func(tx pgx.Tx) (err error) {
+			rows, err := tx.Query(ctx, `
+				select stack_run_id as id, `+t.kind+` as kind, key_id, data from `+t.name+`
+				where (stack_run_id, `+t.kind+`) > (@id, @kind) and key_id <> @writer
+				order by 1, 2 limit @limit for update skip locked`,
+				pgx.StrictNamedArgs{"id": last.ID, "kind": last.Kind, "writer": s.ring.Writer(), "limit": n})
+			if err != nil {
+				return err
+			}
+			if found, err = pgx.CollectRows(rows, pgx.RowToStructByName[sealedRow]); err != nil {
+				return err
+			}
+			batchBad = nil
+			var b batch
+			for _, r := range found {
+				keyID, data, err := t.anew(s, r)
+				if err != nil {
+					batchBad = append(batchBad, fmt.Errorf("the %s of stack run %s: %w", r.Kind, r.ID, err))
+					continue
+				}
+				b.Queue(`update `+t.name+` set key_id = @key, data = @data where stack_run_id = @id and `+t.kind+` = @kind`,
+					pgx.StrictNamedArgs{"key": keyID, "data": data, "id": r.ID, "kind": r.Kind})
+			}
+			return b.send(ctx, tx)
+		})
+		if err != nil {
+			return done, bad, err
+		}
+		bad = append(bad, batchBad...)
+		done += len(found) - len(batchBad)
+		if len(found) < n {
+			break
+		}
+		last = found[len(found)-1]
+	}
+	return done, bad, nil
+}
+
+func (s *Store) sealedWithOthers(ctx context.Context) (rows int64, err error) {
+	err = s.pool.QueryRow(ctx, `
+		select (select count(*) from amber.replies where key_id <> @writer) + (select count(*) from amber.snapshots where key_id <> @writer)`,
+		pgx.StrictNamedArgs{"writer": s.ring.Writer()}).Scan(&rows)
+	if err != nil {
+		return 0, fmt.Errorf("count what is left to reseal: %w", err)
+	}
+	return rows, nil
+}
+
+// forgetKeys forgets the keys that seal nothing. A host that still seals with
+// one of them notes it again (see [Store.NoteKey]).
+func (s *Store) forgetKeys(ctx context.Context) error {
+	_, err := s.pool.Exec(ctx, `
+		delete from amber.keys k where k.id <> @writer
+			and not exists (select from amber.replies r where r.key_id = k.id)
+			and not exists (select from amber.snapshots n where n.key_id = k.id)`,
+		pgx.StrictNamedArgs{"writer": s.ring.Writer()})
+	if err != nil {
+		return fmt.Errorf("forget keys: %w", err)
+	}
+	return nil
+}
