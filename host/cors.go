@@ -6,9 +6,9 @@ import "net/http"
 // original's functions took, and Prefer.
 const (
 	allowedHeaders = "authorization, x-client-info, apikey, content-type, x-retry-count, traceparent, tracestate, baggage, " +
-		"prefer, x-region, x-task-id, x-execution-id, x-request-id"
-	allowedMethods = "GET, POST, PUT, PATCH, DELETE, OPTIONS"
-	exposedHeaders = "Preference-Applied, sb-request-id, sb-error-code"
+		"prefer, x-region, x-task-id, x-execution-id, x-request-id, content-encoding, if-none-match"
+	allowedMethods = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+	exposedHeaders = "Preference-Applied, ETag, Retry-After, sb-request-id, sb-error-code"
 )
 
 // allowOrigins lets every page read the answer. Keys travel in headers that a

@@ -1,7 +1,7 @@
 // Package host is the building: it joins the database, the engine, the stack
 // and the edge functions, and runs them until it is told to stop.
 //
-//	config, err := host.ConfigFromEnv(os.Getenv)
+//	config, err := host.Load(host.Sources{Mode: host.Dev, Getenv: os.Getenv})
 //	...
 //	config.Ready = func(info host.Info) { fmt.Println(info.URL) }
 //	err = host.New(config).Run(ctx)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -44,11 +45,15 @@ func (h *Host) Run(ctx context.Context) error {
 }
 
 func (h *Host) run(ctx context.Context) (err error) {
-	listener, err := listen(ctx, h.config.Port)
+	if err := h.config.Check(); err != nil {
+		return err
+	}
+	listener, err := listen(ctx, h.config)
 	if err != nil {
 		return err
 	}
-	defer listener.Close()
+	site := newSite(ctx, h.config, listener)
+	defer site.close()
 	b, err := open(ctx, h.config)
 	if err != nil {
 		return err
@@ -58,7 +63,7 @@ func (h *Host) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	return h.serve(ctx, listener, b, watcher)
+	return h.serve(ctx, site, b, watcher)
 }
 
 // building is what a host is made of, joined and not yet running.
@@ -69,6 +74,7 @@ type building struct {
 	processor *stack.Processor
 	functions []functions.Function
 	tasks     []string // that were published at the start, from the tasks directory
+	draining  atomic.Bool
 }
 
 // open makes the building. The database and the engine take about as long to
@@ -106,17 +112,30 @@ func open(ctx context.Context, c Config) (*building, error) {
 
 func (b *building) join(c Config, ring *keys.Ring) {
 	b.store = stack.NewStore(b.database.pool, ring)
-	deps := functions.Deps{Store: b.store, Engine: b.engine, Pool: b.database.pool, Log: c.Log}
+	deps := functions.Deps{Store: b.store, Engine: b.engine, Pool: b.database.pool, Log: c.Log,
+		Open: func(function string) bool { return c.Open || c.function(function).Open }}
 	b.processor = stack.NewProcessor(stack.Config{
 		Store:     b.store,
 		Engine:    b.engine,
 		Services:  functions.Services(deps),
-		HostName:  "dev",
+		HostName:  b.hostName(c),
 		Exclusive: b.database.server != nil, // whoever has the data directory is alone
+		Poll:      b.database.pooler.polls(),
+		MaxBodies: c.MaxBodies,
+		Drain:     c.Drain - 2*c.grace(),
 		Log:       c.Log,
 	})
 	deps.Processor = b.processor
 	b.functions = functions.Table(deps)
+}
+
+// hostName is the same for each host of an embedded database, of which there is
+// one at a time: it takes over from the one before.
+func (b *building) hostName(c Config) string {
+	if b.database.server != nil {
+		return "dev"
+	}
+	return c.HostName
 }
 
 func (b *building) close(ctx context.Context) error {
@@ -135,6 +154,9 @@ func (b *building) close(ctx context.Context) error {
 func openRing(c Config) (*keys.Ring, error) {
 	if c.AmberKeys != "" {
 		return keys.ParseRing(c.AmberKeys)
+	}
+	if c.DataDir == "" {
+		return nil, errors.New("no AMBER_KEYS, and no data directory to keep them in")
 	}
 	if _, err := os.Stat(c.DataDir); errors.Is(err, os.ErrNotExist) {
 		if err := os.MkdirAll(c.DataDir, 0o755); err != nil {
@@ -159,23 +181,24 @@ func openRing(c Config) (*keys.Ring, error) {
 	return keys.LoadOrCreateRing(file)
 }
 
-func listen(ctx context.Context, port int) (net.Listener, error) {
+func listen(ctx context.Context, c Config) (net.Listener, error) {
 	var config net.ListenConfig
-	listener, err := config.Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	address := net.JoinHostPort(c.listen(), strconv.Itoa(c.Port))
+	listener, err := config.Listen(ctx, "tcp", address)
 	// A host that was killed a moment ago may not have gone yet.
 	for retries := 10; errors.Is(err, syscall.EADDRINUSE) && retries > 0 && ctx.Err() == nil; retries-- {
 		select {
 		case <-time.After(100 * time.Millisecond):
 		case <-ctx.Done():
 		}
-		listener, err = config.Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		listener, err = config.Listen(ctx, "tcp", address)
 	}
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return nil, fmt.Errorf("port %d is in use: stop what listens there (another amber, or a local Supabase), "+
-			"or choose another port with --port or AMBER_PORT", port)
+			"or choose another port with --port or AMBER_PORT", c.Port)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("listen: %w", err)
+		return nil, fmt.Errorf("listen on %s: %w", address, err)
 	}
 	return listener, nil
 }

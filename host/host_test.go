@@ -152,7 +152,7 @@ func TestDatabaseAway(t *testing.T) {
 			t.Errorf("%s: %d %v %s", path, a.status, a.header, a.body)
 		}
 	}
-	if a := r.do(t, "GET", "/health", ""); a.status != http.StatusServiceUnavailable {
+	if a := r.do(t, "GET", "/health", ""); a.status != http.StatusOK || a.text(t, "database") != "unreachable" {
 		t.Errorf("health: %d %s", a.status, a.body)
 	}
 	sql("alter database " + name + " allow_connections true")

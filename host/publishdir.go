@@ -24,6 +24,9 @@ import (
 // and do not keep the host from starting.
 func (h *Host) publish(ctx context.Context, b *building) (*watcher, error) {
 	p := &publisher{store: b.store, engine: b.engine, log: h.config.Log}
+	if h.config.TasksDir == "" && !h.config.Open {
+		return nil, nil // examples are for developers
+	}
 	if h.config.TasksDir == "" {
 		builtin, err := fs.Sub(examples.Tasks, "tasks")
 		if err != nil {

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/amberhost/amber/functions/wire"
 )
 
 // logged gives the request an id, serves it and logs one line about it, never
@@ -19,18 +21,16 @@ func (g *gateway) logged(w http.ResponseWriter, r *http.Request, next http.Handl
 	recorded := &recorder{ResponseWriter: w}
 	defer func() {
 		trouble := recover()
-		if trouble == http.ErrAbortHandler {
-			panic(trouble)
-		}
-		if trouble != nil {
+		abort := trouble == http.ErrAbortHandler
+		if trouble != nil && !abort {
 			g.log.Error("panic in a request", "request", id, "err", trouble, "stack", string(debug.Stack()))
-			if recorded.status == 0 {
-				refuse(recorded, refusal{Status: http.StatusInternalServerError, Code: "INTERNAL_ERROR",
-					Message: "Request failed due to an internal server error"})
-			}
+			abort = !recorded.fail()
 		}
 		g.log.Log(context.WithoutCancel(r.Context()), level(r, recorded.result()), "request", "request", id, "method", r.Method,
 			"path", r.URL.Path, "status", recorded.result(), "bytes", recorded.written, "duration", time.Since(start))
+		if abort {
+			panic(http.ErrAbortHandler) // a client must not take half an answer for a whole one
+		}
 	}()
 	next(recorded, r)
 }
@@ -39,7 +39,7 @@ func (g *gateway) logged(w http.ResponseWriter, r *http.Request, next http.Handl
 // several times a second.
 func level(r *http.Request, status int) slog.Level {
 	looks := r.Method == http.MethodGet || r.Method == http.MethodHead
-	if looks && status < http.StatusBadRequest || r.URL.Path == "/health" {
+	if looks && status < http.StatusBadRequest || r.URL.Path == "/health" || r.URL.Path == "/ready" {
 		return slog.LevelDebug
 	}
 	return slog.LevelInfo
@@ -78,6 +78,19 @@ func (w *recorder) Flush() {
 
 // Unwrap is for [http.ResponseController].
 func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// fail answers 500, if nothing has been answered yet.
+func (w *recorder) fail() bool {
+	if w.status != 0 {
+		return false
+	}
+	for _, name := range []string{"Content-Length", "Content-Encoding", "ETag"} { // of what would have come
+		w.Header().Del(name)
+	}
+	refuse(w, refusal{Status: http.StatusInternalServerError, Code: wire.CodeInternal,
+		Message: "Request failed due to an internal server error"})
+	return true
+}
 
 func (w *recorder) result() int {
 	if w.status == 0 {

@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"net"
 	"net/http"
 	"time"
 
@@ -15,19 +13,16 @@ import (
 	"github.com/amberhost/amber/functions"
 )
 
-// drainTime is what requests have to end by themselves; those that wait for a
-// run are then told to answer, and have as long again.
-const drainTime = time.Second
+// grace is how long requests have to end by themselves when the host is to stop.
+// Those that wait for a run are then told to answer, and have as long again.
+func (c Config) grace() time.Duration { return min(c.Drain/5, 5*time.Second) }
 
 // serve runs the processor, the watcher and the HTTP server until ctx is done
 // or one of them fails, then stops them in order.
-func (h *Host) serve(ctx context.Context, listener net.Listener, b *building, watcher *watcher) error {
+func (h *Host) serve(ctx context.Context, s *site, b *building, watcher *watcher) error {
+	c := h.config
 	running, stopRunning := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopRunning()
-	requests, stopRequests := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopRequests()
-	server := h.server(b, requests)
-
 	g, stopping := errgroup.WithContext(ctx)
 	g.Go(func() error { return run(running, b.processor.Run) })
 	if b.database.server != nil {
@@ -37,20 +32,32 @@ func (h *Host) serve(ctx context.Context, listener net.Listener, b *building, wa
 		g.Go(func() error { return watcher.run(stopping) })
 	}
 	g.Go(func() error {
-		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := <-s.ended; !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serve HTTP: %w", err)
 		}
 		return nil
 	})
 	g.Go(func() error {
 		<-stopping.Done()
-		drain(server, stopRequests)
+		b.draining.Store(true)
+		c.Supervisor.tell(c.Log, notifyStopping)
+		s.shut(c.grace())
 		stopRunning()
 		return nil
 	})
-	h.warnOpen(b)
-	h.config.Ready(h.config.info("http://"+listener.Addr().String(), b))
-	return wait(stopping, g)
+	g.Go(func() error {
+		c.Supervisor.watch(running, c.Log) // stopping takes its time, and is life
+		return nil
+	})
+	h.announce(b)
+	s.open(h.gateway(b))
+	select {
+	case <-b.processor.Ready():
+		c.Supervisor.tell(c.Log, notifyReady)
+		c.Ready(c.info(s.address, b))
+	case <-stopping.Done():
+	}
+	return h.wait(stopping, g)
 }
 
 // run runs the processor, which is to end when it is told to and not before.
@@ -68,60 +75,47 @@ func run(ctx context.Context, f func(context.Context) error) error {
 }
 
 // wait waits for g, but not for ever once it is stopping.
-func wait(stopping context.Context, g *errgroup.Group) error {
+func (h *Host) wait(stopping context.Context, g *errgroup.Group) error {
 	done := make(chan error, 1)
 	go func() { done <- g.Wait() }()
 	<-stopping.Done()
+	most := h.config.Drain + stopTimeout
 	select {
 	case err := <-done:
 		return err
-	case <-time.After(stopTimeout):
-		return fmt.Errorf("stop: still busy after %v", stopTimeout)
+	case <-time.After(most):
+		return fmt.Errorf("stop: still busy after %v", most)
 	}
 }
 
-func (h *Host) server(b *building, requests context.Context) *http.Server {
-	return &http.Server{
-		Handler:           newGateway(h.config, b.functions, b.health),
-		BaseContext:       func(net.Listener) context.Context { return requests },
-		ReadHeaderTimeout: headerTimeout,
-		IdleTimeout:       idleTimeout, // no WriteTimeout: clients may prefer to wait
-		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          slog.NewLogLogger(h.config.Log.Handler(), slog.LevelWarn),
-	}
+func (h *Host) gateway(b *building) *gateway {
+	g := newGateway(h.config, b.functions, b.health)
+	g.pages["/ready"] = b.serveReady
+	return g
 }
 
-func drain(server *http.Server, stopRequests context.CancelFunc) {
-	for range 2 {
-		ctx, cancel := context.WithTimeout(context.Background(), drainTime)
-		err := server.Shutdown(ctx)
-		cancel()
-		if err == nil {
-			return
-		}
-		stopRequests()
+// announce says in the log what is odd about the host: settings that mean
+// nothing, and functions that everybody may call although they run given code or
+// act for the service role, or that ask for no key.
+func (h *Host) announce(b *building) {
+	c := h.config
+	for _, warning := range c.Warnings {
+		c.Log.Warn(warning)
 	}
-	_ = server.Close() // what is left has been told and does not listen
-}
-
-// warnOpen names the functions that everybody may call although they run given
-// code or act for the service role.
-func (h *Host) warnOpen(b *building) {
+	if known := c.publicKey(); known != "" && !c.Open {
+		c.Log.Warn("the " + known + " is the one that every local Supabase project has: whoever reaches this host can do everything")
+	}
 	means := map[string]string{"publish": "publish tasks"}
 	for _, f := range b.functions {
-		if h.config.Open && f.Access == functions.Service {
-			h.config.Log.Info("anybody on this machine may "+cmp.Or(means[f.Name], "call "+f.Name)+": this host is open", "function", f.Name)
+		does := cmp.Or(means[f.Name], "call "+f.Name)
+		said := c.function(f.Name)
+		switch {
+		case said.Disabled:
+			c.Log.Info("function disabled", "function", f.Name)
+		case c.Open && f.Access == functions.Service:
+			c.Log.Info("anybody on this machine may "+does+": this host is open", "function", f.Name)
+		case !c.Open && said.Open:
+			c.Log.Warn("anybody may "+does+", without a key: verify_jwt = false opens it", "function", f.Name, "config", said.Where)
 		}
 	}
-}
-
-// health says whether requests can be served.
-func (b *building) health(ctx context.Context) map[string]string {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	state := map[string]string{"status": "ok", "database": "ok", "engine": b.engine.Identity()}
-	if err := b.database.pool.Ping(ctx); err != nil {
-		state["status"], state["database"] = "unavailable", "unreachable"
-	}
-	return state
 }

@@ -1,5 +1,15 @@
 package host
 
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+
+	"github.com/amberhost/amber/supabase"
+)
+
 // Mode is what a host is started for.
 type Mode string
 
@@ -14,7 +24,7 @@ type Setting struct {
 	Name    string   // "database-url"; also the flag, --database-url
 	Env     []string // variables that give it, the first that is set counts
 	TOML    string   // "api.port": where supabase/config.toml has it; "" if it has not
-	Default string   // as text for people
+	Default string   // as text for people; "" if there is none
 	Help    string   // a sentence's part, without a full stop
 	Secret  bool     // never shown
 	Modes   []Mode   // that know it
@@ -26,7 +36,8 @@ type Sources struct {
 	Mode    Mode
 	Flags   map[string]string // by Setting.Name; only those that were given
 	Getenv  func(string) string
-	Workdir string // "" is the current directory, and then config.toml may be missing
+	Environ []string // "NAME=value", to find misspelt AMBER_ names; nil looks for none
+	Workdir string   // "" is the current directory, and then config.toml may be missing
 }
 
 // Value is a setting as it is in force.
@@ -37,10 +48,170 @@ type Value struct {
 }
 
 // Settings returns the table of settings of a mode, in the order in which people read them.
-func Settings(mode Mode) []Setting { panic("not built yet") }
+func Settings(mode Mode) []Setting {
+	var list []Setting
+	for _, s := range tableOf(mode) {
+		list = append(list, s.Setting)
+	}
+	return list
+}
 
-// Load reads the configuration. An error names the source of what is wrong, with its line if it is a file.
-func Load(s Sources) (Config, error) { panic("not built yet") }
+// Load reads the configuration. An error names the source of what is wrong, with
+// its line if it is a file. That something is missing without which there is
+// nothing to serve is no error yet: see [Config.Check].
+func Load(s Sources) (Config, error) {
+	c, _, err := load(s)
+	return c, err
+}
 
-// Explain returns every setting of the mode as Load would take it. The error is Load's.
-func Explain(s Sources) ([]Value, error) { panic("not built yet") }
+// Explain returns every setting of the mode as Load would take it. The error is
+// Load's; the values are as far as they could be told even then.
+func Explain(s Sources) ([]Value, error) {
+	_, values, err := load(s)
+	return values, err
+}
+
+// given is what a source says of a setting.
+type given struct {
+	text   string
+	source string // for people: what says so
+	path   string // in config.toml
+	flag   bool   // on the command line
+}
+
+// errorf returns an error that says where its cause is to be mended.
+func (g given) errorf(format string, args ...any) error {
+	where := g.source
+	if g.path != "" {
+		where += ": " + g.path
+	}
+	return fmt.Errorf("%s: %w", where, fmt.Errorf(format, args...))
+}
+
+func load(s Sources) (Config, []Value, error) {
+	if s.Getenv == nil {
+		s.Getenv = func(string) string { return "" }
+	}
+	project, err := s.project()
+	if err != nil {
+		return Config{}, nil, err
+	}
+	c := Config{Mode: s.Mode, Open: s.Mode == Dev}
+	var values []Value
+	for _, setting := range tableOf(s.Mode) {
+		g, found, wrong := s.find(setting.Setting, project)
+		if !found {
+			g = given{text: setting.value, source: "default"}
+		}
+		if wrong == nil && (found || g.text != "") {
+			wrong = setting.take(&c, g)
+		}
+		if err == nil {
+			err = wrong
+		}
+		values = append(values, setting.explain(g, found))
+	}
+	if err != nil {
+		return Config{}, values, err
+	}
+	if c.Functions, err = project.Functions(); err != nil {
+		return Config{}, values, err
+	}
+	if err := c.takeSupervisor(s.Getenv); err != nil {
+		return Config{}, values, err
+	}
+	c.Warnings = s.misspelt(project)
+	if err := c.complete(); err != nil {
+		return Config{}, values, err
+	}
+	return c, values, nil
+}
+
+// project reads the config.toml. Without a directory that was named there need be none.
+func (s Sources) project() (*supabase.Config, error) {
+	dir, named := s.Workdir, s.Workdir != ""
+	for _, setting := range tableOf(s.Mode) {
+		if setting.Name != "workdir" {
+			continue
+		}
+		if g, found, _ := s.find(setting.Setting, new(supabase.Config)); found && !named {
+			dir, named = g.text, g.text != ""
+		}
+	}
+	file := filepath.Join(dir, "supabase", "config.toml")
+	project, err := supabase.Read(file)
+	if !named && errors.Is(err, fs.ErrNotExist) {
+		return new(supabase.Config), nil
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("--workdir: there is no %s: name the directory that has the directory supabase", file)
+	}
+	return project, err
+}
+
+// find looks a setting up where it may be given.
+func (s Sources) find(setting Setting, project *supabase.Config) (given, bool, error) {
+	if text, ok := s.Flags[setting.Name]; ok {
+		return given{text: text, source: "--" + setting.Name, flag: true}, true, nil
+	}
+	if setting.Name == "workdir" && s.Workdir != "" {
+		return given{text: s.Workdir, source: "--workdir", flag: true}, true, nil
+	}
+	for _, name := range setting.Env {
+		if text := s.Getenv(name); text != "" {
+			return given{text: text, source: name}, true, nil
+		}
+	}
+	v, ok := project.Value(setting.TOML)
+	if !ok || !v.List && v.Text == "" {
+		return given{}, false, nil
+	}
+	g := given{text: v.Text, source: v.Where(), path: v.Path}
+	switch {
+	case v.List:
+		return g, true, g.errorf("want one value, not a list")
+	case v.Env != "":
+		if g.text = s.Getenv(v.Env); g.text == "" {
+			return g, true, g.errorf("the environment variable %s is not set", v.Env)
+		}
+	}
+	return g, true, nil
+}
+
+// explain is the setting as people may see it.
+func (s setting) explain(g given, found bool) Value {
+	v := Value{Setting: s.Setting, Text: g.text, Source: g.source}
+	switch {
+	case !found:
+		v.Text = s.Default
+	case s.show != nil && g.text != "":
+		v.Text = s.show(g.text)
+	case s.Secret && g.text != "":
+		v.Text = hidden
+	}
+	return v
+}
+
+// hidden stands for what is not for a screen.
+const hidden = "(hidden)"
+
+// tableOf returns the settings that a mode knows.
+func tableOf(mode Mode) []setting {
+	var list []setting
+	for _, s := range table(mode) {
+		if s.Modes == nil {
+			s.Modes = []Mode{Dev, Serve}
+		}
+		if !slices.Contains(s.Modes, mode) {
+			continue
+		}
+		if s.TOML == "" && s.Name != "workdir" {
+			s.TOML = underAmber(s.Name)
+		}
+		if s.Default == "" {
+			s.Default = s.value
+		}
+		list = append(list, s)
+	}
+	return list
+}

@@ -64,6 +64,8 @@ type running struct {
 	lines  logLines
 	stop   func() error // ends the host and returns what Run did
 	wait   func() error // returns what Run did when it ends by itself
+
+	awaitBegun func(*testing.T) // waits until the host is ready, and sets info
 }
 
 // start starts a host on a database of its own. It is open, and has no tasks but what change sets.
@@ -88,7 +90,15 @@ func start(t *testing.T, change func(*host.Config)) *running {
 	return r
 }
 
+// run starts the host and waits until it is ready.
 func (r *running) run(config host.Config) {
+	r.t.Helper()
+	r.begin(config)
+	r.awaitBegun(r.t)
+}
+
+// begin starts the host.
+func (r *running) begin(config host.Config) {
 	r.t.Helper()
 	ready := make(chan host.Info, 1)
 	config.Ready = func(info host.Info) { ready <- info }
@@ -115,12 +125,15 @@ func (r *running) run(config host.Config) {
 			r.t.Errorf("Run: %v", err)
 		}
 	})
-	select {
-	case r.info = <-ready:
-	case err := <-ended:
-		stopped = true
-		cancel()
-		r.t.Fatalf("Run: %v", err)
+	r.awaitBegun = func(t *testing.T) {
+		t.Helper()
+		select {
+		case r.info = <-ready:
+		case err := <-ended:
+			stopped = true
+			cancel()
+			t.Fatalf("Run: %v", err)
+		}
 	}
 }
 

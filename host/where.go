@@ -3,6 +3,8 @@ package host
 import (
 	"fmt"
 	"net"
+	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -10,17 +12,54 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// ofThisMachine refuses a DATABASE_URL that leads elsewhere: not to loopback
-// nor to a unix socket.
-func ofThisMachine(url string) error {
-	config, err := pgxpool.ParseConfig(url) // its errors show no password
-	if err != nil {
-		return fmt.Errorf("DATABASE_URL: %w", err)
+// parseDatabase reads a database URL, or a text of keywords and values, as pgx
+// does. Parameters that are for Prisma and other clients, of which Postgres has
+// not heard, are left out; transaction says that they tell of a transaction pooler.
+// Its errors show no password.
+func parseDatabase(text string) (config *pgxpool.Config, transaction bool, err error) {
+	clean, foreign := text, url.Values{}
+	if u, err := url.Parse(text); err == nil && strings.Contains(text, "://") {
+		query := u.Query()
+		for name := range query {
+			if slices.Contains(foreignParameters, name) {
+				foreign[name] = query[name]
+				query.Del(name)
+			}
+		}
+		if len(foreign) > 0 {
+			u.RawQuery = query.Encode()
+			clean = u.String()
+		}
+	} else if m := pgbouncerWord.FindStringSubmatch(text); m != nil {
+		foreign.Set("pgbouncer", m[1])
+		clean = pgbouncerWord.ReplaceAllString(text, " ")
 	}
-	for _, s := range serversOf(&config.ConnConfig.Config) {
+	config, err = pgxpool.ParseConfig(clean)
+	return config, foreign.Get("pgbouncer") == "true", err
+}
+
+// foreignParameters are what Prisma and Vercel put into the URLs of Postgres databases.
+var foreignParameters = []string{"pgbouncer", "connection_limit", "pool_timeout", "socket_timeout", "statement_cache_size", "schema", "supa", "workaround"}
+
+var pgbouncerWord = regexp.MustCompile(`(?:^|\s)pgbouncer\s*=\s*(\w+)(?:\s|$)`)
+
+// databaseServers lists where a database URL leads to.
+func databaseServers(text string) ([]server, error) {
+	config, _, err := parseDatabase(text)
+	if err != nil {
+		return nil, err
+	}
+	return serversOf(&config.ConnConfig.Config), nil
+}
+
+// ofThisMachine refuses a database that is elsewhere: neither on loopback nor
+// behind a unix socket. DATABASE_URL is set in many a shell, and not for amber,
+// which migrates the database and lets everybody here use it.
+func ofThisMachine(source string, servers []server) error {
+	for _, s := range servers {
 		if !s.local() {
-			return fmt.Errorf("DATABASE_URL names %s: dev migrates its database and opens it to this machine. "+
-				"Give --database-url to mean that, or unset DATABASE_URL", s.host)
+			return fmt.Errorf("%s names %s: dev migrates its database and opens it to this machine. "+
+				"Give --database-url to mean that, or unset %[1]s", source, s.host)
 		}
 	}
 	return nil
