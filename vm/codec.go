@@ -1,7 +1,6 @@
 package vm
 
 import (
-	"errors"
 	"fmt"
 	"sync"
 
@@ -48,12 +47,8 @@ func (c *codec) save(image *Image, memory []byte, open []uint32, frame uuid.UUID
 		Version: snapshotVersion, Codec: codecXORZstd, Engine: engineIdentity(), Image: image.digest,
 		Frame: frame, Sequence: sequence, Size: uint32(len(memory)),
 	}}
-	var err error
-	if s.KeyID, s.sealed, err = c.keys.Seal(b.packed, s.associated()); err != nil {
-		return nil, fmt.Errorf("seal snapshot: %w", err)
-	}
-	if len(s.KeyID) > maxKeyID {
-		return nil, fmt.Errorf("seal snapshot: key id of %d bytes", len(s.KeyID))
+	if err := s.seal(c.keys, b.packed); err != nil {
+		return nil, err
 	}
 	return s, nil
 }
@@ -61,12 +56,9 @@ func (c *codec) save(image *Image, memory []byte, open []uint32, frame uuid.UUID
 // open decrypts and checks a snapshot, then passes its delta to use, which must
 // not keep it.
 func (c *codec) open(s *Snapshot, image *Image, use func(delta) error) error {
-	packed, err := c.keys.Open(s.KeyID, s.sealed, s.associated())
-	if errors.Is(err, keys.ErrForged) {
-		return fmt.Errorf("%w: sealed with another key of that id, or damaged: %w", ErrBadSnapshot, err)
-	}
+	packed, err := s.unseal(c.keys)
 	if err != nil {
-		return fmt.Errorf("open snapshot: %w", err)
+		return err
 	}
 	b := c.bufs.Get().(*buffers)
 	defer c.put(b)

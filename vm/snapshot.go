@@ -2,8 +2,10 @@ package vm
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 
+	"github.com/amberhost/amber/supabase/keys"
 	"github.com/google/uuid"
 )
 
@@ -77,6 +79,39 @@ func DecodeSnapshot(b []byte) (*Snapshot, error) {
 	}
 	s.KeyID, s.sealed = string(r[:n]), append([]byte(nil), r[n:]...)
 	return s, nil
+}
+
+// Reseal returns the snapshot sealed with the ring's first key. Its error wraps
+// keys.ErrUnknownKey, or ErrBadSnapshot if s is not genuine.
+func (s *Snapshot) Reseal(ring *keys.Ring) (*Snapshot, error) {
+	packed, err := s.unseal(ring)
+	if err != nil {
+		return nil, err
+	}
+	anew := &Snapshot{Header: s.Header}
+	return anew, anew.seal(ring, packed)
+}
+
+// seal encrypts the content and notes with which key.
+func (s *Snapshot) seal(ring *keys.Ring, packed []byte) (err error) {
+	if s.KeyID, s.sealed, err = ring.Seal(packed, s.associated()); err != nil {
+		return fmt.Errorf("seal snapshot: %w", err)
+	}
+	if len(s.KeyID) > maxKeyID {
+		return fmt.Errorf("seal snapshot: key id of %d bytes", len(s.KeyID))
+	}
+	return nil
+}
+
+func (s *Snapshot) unseal(ring *keys.Ring) (packed []byte, err error) {
+	packed, err = ring.Open(s.KeyID, s.sealed, s.associated())
+	if errors.Is(err, keys.ErrForged) {
+		return nil, fmt.Errorf("%w: sealed with another key of that id, or damaged: %w", ErrBadSnapshot, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open snapshot: %w", err)
+	}
+	return packed, nil
 }
 
 func (s *Snapshot) String() string {

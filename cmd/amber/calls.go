@@ -20,8 +20,12 @@ type runRow struct {
 	CreatedAt time.Time       `json:"created_at"`
 	StartedAt *time.Time      `json:"started_at"`
 	EndedAt   *time.Time      `json:"ended_at"`
+	Input     json.RawMessage `json:"input"`
+	Result    json.RawMessage `json:"result"`
 	Error     json.RawMessage `json:"error"`
 	Stuck     string          `json:"stuck_reason"` // why no host goes on with it
+
+	raw json.RawMessage // as the host sent it
 }
 
 type node struct {
@@ -36,6 +40,7 @@ type node struct {
 	EndedAt   *time.Time      `json:"ended_at"`
 	DueAt     *time.Time      `json:"due_at"`
 	Error     json.RawMessage `json:"error"`
+	Stuck     string          `json:"stuck_reason"`
 }
 
 // outcome is what /tasks/result answers.
@@ -48,20 +53,22 @@ type outcome struct {
 
 // logLine is one line of a task's console.
 type logLine struct {
+	ID      int64     `json:"id"`
 	At      time.Time `json:"at"`
 	TaskRun string    `json:"task_run_id"`
+	Task    string    `json:"task_name"`
 	Level   string    `json:"level"`
 	Message string    `json:"message"`
 
-	task string // of a nested run; "" for the run itself
+	nested bool // it is of a run below the one that is watched
 }
 
 // text is the line for a screen, after the name of the nested task that wrote it.
 func (l logLine) text() string {
-	if l.task == "" {
+	if !l.nested {
 		return printable(l.Message)
 	}
-	return printable(l.task + ": " + l.Message)
+	return printable(l.Task + ": " + l.Message)
 }
 
 // taskError is how a failure reaches clients.
@@ -92,6 +99,7 @@ type call struct {
 	ended    time.Time // zero while it goes on
 	due      time.Time // of a sleeping call
 	reason   string    // of a failure
+	stuck    string    // why no host goes on with it
 	children []*call
 }
 
@@ -136,6 +144,7 @@ func callTree(s snapshot) *call {
 		started: s.Run.CreatedAt,
 		ended:   timeOf(s.Run.EndedAt),
 		reason:  reasonOf(s.Run.Error),
+		stuck:   s.Run.Stuck,
 	}
 	calls := make(map[string]*call, len(s.Nodes))
 	for _, n := range s.Nodes {
@@ -169,6 +178,7 @@ func newCall(n node) *call {
 		ended:   timeOf(n.EndedAt),
 		due:     timeOf(n.DueAt),
 		reason:  reasonOf(n.Error),
+		stuck:   n.Stuck,
 	}
 }
 

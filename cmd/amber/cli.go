@@ -2,23 +2,14 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 
+	"github.com/google/uuid"
 	"github.com/spf13/cobra"
-)
-
-// Exit codes, besides 0.
-const (
-	exitFailed      = 1   // a task or a file failed, or anything not below
-	exitUsage       = 2   // the command line is wrong
-	exitUnreachable = 3   // no host answers
-	exitInterrupted = 130 // Ctrl-C; a run goes on without its watcher
 )
 
 // program is the command line's surroundings; commands reach the outside only
@@ -27,43 +18,106 @@ type program struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	getenv         func(string) string
+	environ        []string // "NAME=value", to find misspelt names; nil looks for none
+
+	output output // how to answer
 }
 
 // run is the whole program as a value: it returns the exit code. It stops in
 // an orderly way when ctx is cancelled.
-func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, getenv func(string) string) int {
-	p := &program{stdin: stdin, stdout: stdout, stderr: stderr, getenv: getenv}
+func (p *program) run(ctx context.Context, args []string) int {
+	p.output = wanted(args) // until the flags are parsed, which may fail
 	root := p.rootCommand()
 	root.SetArgs(args)
-	root.SetIn(stdin)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
+	root.SetIn(p.stdin)
+	root.SetOut(p.stdout)
+	root.SetErr(p.stderr)
 	return p.exit(root.ExecuteContext(ctx))
 }
+
+// The groups of commands in the help.
+const (
+	groupRuns  = "runs"
+	groupHosts = "hosts"
+	groupMore  = "more"
+)
 
 func (p *program) rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "amber",
 		Short: "JavaScript tasks that survive the host's death",
 		Long: `amber runs JavaScript tasks. Wherever a task awaits, the whole of it is saved to
-Postgres, and goes on from there: in this process, in another, after a crash.`,
+Postgres, and goes on from there: in this process, in another, after a crash.
+
+With -o json a command answers with one JSON document on stdout (with a line of JSON per event
+where it watches: run, logs -f), and an error is {"error": "...", "code": "..."} on stderr.
+Exit status: 0 all is well, 1 something failed, 2 wrong usage, 3 no host answers, 130 Ctrl-C.`,
 		Example: example(`
 			# start a host with its own Postgres and the example tasks
 			amber dev
 
 			# in another terminal: run one of them and watch
-			amber run order-fulfilment`),
+			amber run order-fulfilment
+
+			# what ran, and what it wrote
+			amber runs
+			amber logs RUN`),
 		Args:              cobra.ArbitraryArgs,
 		RunE:              unknownCommand,
+		PersistentPreRunE: p.checkOutput,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
-		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usagef(cmd, "%w", err)
 	})
-	root.AddCommand(p.devCommand(), p.publishCommand(), p.runCommand())
+	p.addOutputFlag(root)
+	root.AddGroup(
+		&cobra.Group{ID: groupRuns, Title: "Tasks and runs, on a host that is there:"},
+		&cobra.Group{ID: groupHosts, Title: "Hosts and their databases:"},
+		&cobra.Group{ID: groupMore, Title: "More:"},
+	)
+	add := func(group string, commands ...*cobra.Command) {
+		for _, c := range commands {
+			c.GroupID = group
+			root.AddCommand(c)
+		}
+	}
+	add(groupRuns, p.runCommand(), p.runsCommand(), p.statusCommand(), p.logsCommand(), p.publishCommand())
+	add(groupHosts, p.devCommand(), p.serveCommand(), p.migrateCommand(), p.configCommand(), p.keysCommand())
+	help := helpCommand(root)
+	help.GroupID = groupMore
+	root.SetHelpCommand(help)
+	add(groupMore, p.versionCommand(), p.completionCommand())
 	return root
+}
+
+// helpCommand is cobra's, but does not take a command that is none for a success.
+func helpCommand(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use:     "help [COMMAND]",
+		Short:   "Show the help of a command",
+		Example: example("amber help run"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			found, rest, err := root.Find(args)
+			if err != nil || len(rest) > 0 {
+				return unknownCommand(root, args)
+			}
+			found.InitDefaultHelpFlag()
+			return found.Help()
+		},
+		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			var names []string
+			if found, rest, err := root.Find(args); err == nil && len(rest) == 0 {
+				for _, c := range found.Commands() {
+					if c.IsAvailableCommand() {
+						names = append(names, c.Name()+"\t"+c.Short)
+					}
+				}
+			}
+			return names, cobra.ShellCompDirectiveNoFileComp
+		},
+	}
 }
 
 func unknownCommand(cmd *cobra.Command, args []string) error {
@@ -77,48 +131,12 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	return usagef(cmd, "unknown command %q", args[0])
 }
 
-// usageError is a mistake on the command line.
-type usageError struct {
-	command string
-	err     error
-}
-
-func (e *usageError) Error() string { return e.err.Error() }
-func (e *usageError) Unwrap() error { return e.err }
-
-func usagef(cmd *cobra.Command, format string, args ...any) error {
-	return &usageError{command: cmd.CommandPath(), err: fmt.Errorf(format, args...)}
-}
-
-// exitCode is an error that has been told already: only the code is left.
-type exitCode int
-
-func (c exitCode) Error() string { return fmt.Sprintf("exit %d", int(c)) }
-
-// exit is the one place where an error becomes words and a code.
-func (p *program) exit(err error) int {
-	var (
-		code        exitCode
-		usage       *usageError
-		unreachable *unreachableError
-	)
-	switch {
-	case err == nil:
-		return 0
-	case errors.As(err, &code):
-		return int(code)
-	case errors.Is(err, context.Canceled):
-		fmt.Fprintln(p.stderr, "amber: interrupted")
-		return exitInterrupted
-	case errors.As(err, &usage):
-		fmt.Fprintf(p.stderr, "amber: %v\nSee `%s --help`.\n", err, usage.command)
-		return exitUsage
-	case errors.As(err, &unreachable):
-		fmt.Fprintf(p.stderr, "amber: %v\n%s\n", err, unreachable.advice())
-		return exitUnreachable
+// noArgs refuses arguments for a command that takes none.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usagef(cmd, "%s takes no argument: %q is one too many", cmd.Name(), args[0])
 	}
-	fmt.Fprintf(p.stderr, "amber: %v\n", err)
-	return exitFailed
+	return nil
 }
 
 // example strips the indentation that the source gives an example text.
@@ -143,4 +161,23 @@ func invocation() string {
 		}
 	}
 	return quoted(executable)
+}
+
+// oneRun wants one argument, a run's id.
+func oneRun(cmd *cobra.Command, args []string) error {
+	switch {
+	case len(args) == 0:
+		return usagef(cmd, "%s takes a run's id: `%s runs` lists them", cmd.Name(), invocation())
+	case len(args) > 1:
+		return usagef(cmd, "%s takes one run, not %d", cmd.Name(), len(args))
+	}
+	return checkRunID(cmd, args[0])
+}
+
+// checkRunID tells a run's id from a task's name and from half an id.
+func checkRunID(cmd *cobra.Command, text string) error {
+	if _, err := uuid.Parse(text); err != nil {
+		return usagef(cmd, "%q is not a run's id, which looks like 0197a5c0-1d2e-7f34-8a5b-6c7d8e9f0a1b: `%s runs` lists them", text, invocation())
+	}
+	return nil
 }

@@ -126,17 +126,17 @@ func TestKeyStaysAtItsURL(t *testing.T) {
 		env   map[string]string
 		urls  map[string]string
 		key   string // "" for a refusal
-		shell string
+		again string
 	}{
-		"--key":                     {host: target{url: there, key: "given"}, env: both, key: "given", shell: "YOUR-KEY"},
-		"--url":                     {host: target{url: there}, env: both, key: "ours", shell: "$AMBER_KEY"},
-		"--url beside SUPABASE_URL": {host: target{url: there}, env: both, urls: map[string]string{"SUPABASE_URL": "https://p.supabase.co"}, key: "ours", shell: "$AMBER_KEY"},
-		"AMBER_URL":                 {env: both, urls: map[string]string{"AMBER_URL": there, "SUPABASE_URL": "https://p.supabase.co"}, key: "ours", shell: "$AMBER_KEY"},
-		"SUPABASE_URL":              {env: both, urls: map[string]string{"SUPABASE_URL": there}, key: "theirs", shell: "$SUPABASE_SERVICE_ROLE_KEY"},
+		"--key":                     {host: target{url: there, key: "given"}, env: both, key: "given", again: " --url https://example.com --key YOUR-KEY"},
+		"--url":                     {host: target{url: there}, env: both, key: "ours"},
+		"--url beside SUPABASE_URL": {host: target{url: there}, env: both, urls: map[string]string{"SUPABASE_URL": "https://p.supabase.co"}, key: "ours"},
+		"AMBER_URL":                 {env: both, urls: map[string]string{"AMBER_URL": there, "SUPABASE_URL": "https://p.supabase.co"}, key: "ours"},
+		"SUPABASE_URL":              {env: both, urls: map[string]string{"SUPABASE_URL": there}, key: "theirs"},
 		"SUPABASE_URL, not its key": {env: map[string]string{"AMBER_KEY": "ours"}, urls: map[string]string{"SUPABASE_URL": there}},
 		"--url, not its key":        {host: target{url: there}, env: map[string]string{"SUPABASE_SERVICE_ROLE_KEY": "theirs"}},
 		"AMBER_URL, not its key":    {env: map[string]string{"SUPABASE_SERVICE_ROLE_KEY": "theirs"}, urls: map[string]string{"AMBER_URL": there}},
-		"here":                      {host: target{url: here}, env: map[string]string{"SUPABASE_SERVICE_ROLE_KEY": "theirs"}, key: "theirs", shell: "$SUPABASE_SERVICE_ROLE_KEY"},
+		"here":                      {host: target{url: here}, env: map[string]string{"SUPABASE_SERVICE_ROLE_KEY": "theirs"}, key: "theirs"},
 		"here, no key":              {host: target{url: here}, key: keys.Local().ServiceRoleKey},
 	} {
 		all := maps.Clone(test.env)
@@ -150,18 +150,24 @@ func TestKeyStaysAtItsURL(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), "example.com needs a key") {
 				t.Errorf("%s: %+v, %v", name, c, err)
 			}
-		case err != nil || c.key != test.key || c.shellKey != test.shell:
+		case err != nil || c.key != test.key || test.again != "" && c.again != test.again:
 			t.Errorf("%s: %+v, %v", name, c, err)
 		}
 	}
 }
 
-func TestLookAgain(t *testing.T) {
+func TestWatchAgain(t *testing.T) {
 	t.Parallel()
-	c := newClient("https://example.com", "secret")
-	c.shellKey = "$AMBER_KEY"
-	if got, want := c.lookAgain("0197"), `curl -H "apikey: $AMBER_KEY" https://example.com/functions/v1/tasks/status/0197`; got != want {
-		t.Errorf("got %s, want %s", got, want)
+	for want, host := range map[string]target{
+		" run --follow 0197": {},
+		" run --follow 0197 --url https://example.com --key YOUR-KEY": {url: "https://example.com", key: "secret"},
+		" run --follow 0197 --url 'http://127.0.0.1:1/a b'":           {url: "http://127.0.0.1:1/a b"},
+	} {
+		c, err := host.client(&cobra.Command{}, noEnv)
+		must(t, err)
+		if got := c.watchAgain("0197"); got != invocation()+want {
+			t.Errorf("got %s, want %s", got, want)
+		}
 	}
 }
 

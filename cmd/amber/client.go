@@ -16,10 +16,11 @@ import (
 
 // client speaks to a host's functions. It is safe for concurrent use.
 type client struct {
-	base     string // http://127.0.0.1:54321
-	key      string
-	shellKey string // how to write the key for a shell; "" for a local host, which needs none
-	http     *http.Client
+	base  string // http://127.0.0.1:54321
+	key   string
+	local bool   // it is a host of this machine
+	again string // flags that lead here again, for a command to paste; begins with a space unless ""
+	http  *http.Client
 }
 
 func newClient(base, key string) *client {
@@ -50,6 +51,7 @@ type apiError struct {
 	Status  int    `json:"-"`
 	Message string `json:"error"`
 	Code    string `json:"code"`
+	Details string `json:"details"`
 	File    string `json:"file"` // with Line and Column, of code that does not parse
 	Line    int    `json:"line"`
 	Column  int    `json:"column"`
@@ -61,6 +63,8 @@ func (e *apiError) Error() string {
 		return fmt.Sprintf("the host answered %d %s", e.Status, http.StatusText(e.Status))
 	case e.Code == "":
 		return fmt.Sprintf("%s (%d)", e.Message, e.Status)
+	case e.Details != "":
+		return fmt.Sprintf("%s (%d %s)\n%s", e.Message, e.Status, e.Code, e.Details)
 	}
 	return fmt.Sprintf("%s (%d %s)", e.Message, e.Status, e.Code)
 }
@@ -115,13 +119,98 @@ func (c *client) tree(ctx context.Context, id string) (snapshot, error) {
 	return s, err
 }
 
-// logs returns what a run and its nested runs have written so far.
-func (c *client) logs(ctx context.Context, id string) ([]logLine, error) {
+// row is tree without the calls.
+func (c *client) row(ctx context.Context, id string) (snapshot, error) {
+	run, err := c.run(ctx, id)
+	return snapshot{Run: run}, err
+}
+
+// logs returns what a run and its nested runs have written so far, by id:
+// those lines alone whose id is larger than after.
+func (c *client) logs(ctx context.Context, id string, after int64) ([]logLine, error) {
 	var answer struct {
 		Logs []logLine `json:"logs"`
 	}
-	err := c.do(ctx, http.MethodGet, "tasks/logs?id="+url.QueryEscape(id), "", nil, &answer)
+	path := "tasks/logs?id=" + url.QueryEscape(id)
+	if after > 0 {
+		path += "&after=" + strconv.FormatInt(after, 10)
+	}
+	err := c.do(ctx, http.MethodGet, path, "", nil, &answer)
 	return answer.Logs, err
+}
+
+// runFilter chooses among the runs.
+type runFilter struct {
+	task, status string // "" for any
+	nested       bool   // those of other runs, too
+	limit        int    // 0 for all
+}
+
+// pageSize is how many runs are asked for at once.
+const pageSize = 500
+
+// runs returns runs, newest first.
+func (c *client) runs(ctx context.Context, f runFilter) ([]runRow, error) {
+	var found []runRow
+	for {
+		want := pageSize
+		if f.limit > 0 {
+			want = min(want, f.limit-len(found))
+		}
+		page, err := c.runsPage(ctx, f, want, found)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, page...)
+		if len(page) < want || len(found) == f.limit {
+			return found, nil
+		}
+	}
+}
+
+// runsPage returns the next runs after those that were found.
+func (c *client) runsPage(ctx context.Context, f runFilter, want int, found []runRow) ([]runRow, error) {
+	query := url.Values{"limit": {strconv.Itoa(want)}}
+	if f.task != "" {
+		query.Set("task", f.task)
+	}
+	if f.status != "" {
+		query.Set("status", f.status)
+	}
+	if !f.nested {
+		query.Set("roots", "1")
+	}
+	if len(found) > 0 {
+		query.Set("before", found[len(found)-1].ID)
+	}
+	var answer struct {
+		Runs []json.RawMessage `json:"runs"`
+	}
+	if err := c.do(ctx, http.MethodGet, "tasks/runs?"+query.Encode(), "", nil, &answer); err != nil {
+		return nil, err
+	}
+	page := make([]runRow, len(answer.Runs))
+	for i, raw := range answer.Runs {
+		if err := json.Unmarshal(raw, &page[i]); err != nil {
+			return nil, fmt.Errorf("%s does not answer as amber does: %w", c.base, err)
+		}
+		page[i].raw = raw
+	}
+	return page, nil
+}
+
+// taskRow is a task that is published.
+type taskRow struct {
+	Name        string `json:"name"`
+	Description string `json:"description"`
+}
+
+func (c *client) tasks(ctx context.Context) ([]taskRow, error) {
+	var answer struct {
+		Tasks []taskRow `json:"tasks"`
+	}
+	err := c.do(ctx, http.MethodGet, "tasks/list", "", nil, &answer)
+	return answer.Tasks, err
 }
 
 // result returns how a run stands after at most wait, sooner when it ends.
@@ -139,13 +228,9 @@ func (c *client) run(ctx context.Context, id string) (runRow, error) {
 	return r, err
 }
 
-// lookAgain is a command for a shell that shows a run.
-func (c *client) lookAgain(id string) string {
-	key := ""
-	if c.shellKey != "" {
-		key = `-H "apikey: ` + c.shellKey + `" `
-	}
-	return "curl " + key + quoted(c.base+"/functions/v1/tasks/status/"+id)
+// watchAgain is a command for a shell that goes on watching a run.
+func (c *client) watchAgain(id string) string {
+	return invocation() + " run --follow " + id + c.again
 }
 
 func (c *client) do(ctx context.Context, method, path, prefer string, body []byte, answer any) error {

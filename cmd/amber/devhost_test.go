@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -164,6 +165,11 @@ func (h *devHost) signal(s syscall.Signal) error {
 
 func (h *devHost) remove() error { return os.RemoveAll(h.data) }
 
+// run is the program in this process.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, getenv func(string) string) int {
+	return (&program{stdin: stdin, stdout: stdout, stderr: stderr, getenv: getenv}).run(ctx, args)
+}
+
 // amber runs the program to its end.
 func amber(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
@@ -212,14 +218,19 @@ func (c *console) String() string {
 	return c.text.String()
 }
 
+// now returns what is there, a channel that tells of more, and whether there will be none.
+func (c *console) now() (text string, more chan struct{}, ended bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.text.String(), c.more, c.ended
+}
+
 // await waits until text has been written.
 func (c *console) await(text string) error {
 	deadline := time.After(patience)
 	for {
-		c.mu.Lock()
-		found, ended, more := strings.Contains(c.text.String(), text), c.ended, c.more
-		c.mu.Unlock()
-		if found {
+		written, more, ended := c.now()
+		if strings.Contains(written, text) {
 			return nil
 		}
 		if ended {

@@ -15,11 +15,11 @@ type follower struct {
 	poll     time.Duration // between two looks
 	patience time.Duration // how long the host may be away
 
-	root   *call
-	lost   time.Time         // when the host stopped answering; zero while it answers
-	stuck  string            // why no host goes on with the run; "" while one does
-	logged map[logKey]int    // lines shown
-	names  map[string]string // of nested runs' tasks, by run
+	treeless bool // the view shows no calls: the run's own row will do
+
+	root *call
+	lost time.Time // when the host stopped answering; zero while it answers
+	logs *logTail
 }
 
 // stuckError says that a run will not end by itself.
@@ -35,17 +35,17 @@ const (
 	answerWithin  = 5 * time.Second  // for requests that do not wait
 	resultWaits   = 30 * time.Second // for the one that does
 	resultSurplus = 10 * time.Second // beyond what the host was asked to wait
-	namesWithin   = time.Second      // for what is only for the eye
 )
 
 func newFollower(c *client, v view) *follower {
-	return &follower{client: c, view: v, poll: pollEvery, patience: hostPatience, logged: make(map[logKey]int), names: make(map[string]string)}
+	return &follower{client: c, view: v, poll: pollEvery, patience: hostPatience}
 }
 
 // follow shows the run until it ends and returns how it ended. The long poll
 // for the result says when; looking at the tree in between is for the eye.
 func (f *follower) follow(ctx context.Context, id string) (outcome, error) {
 	f.root = &call{id: id, label: id, phase: queued}
+	f.logs = newLogTail(f.client, id)
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	ctx, cancel := context.WithCancel(ctx)
@@ -113,8 +113,8 @@ func (f *follower) look(ctx context.Context, id string) error {
 	case err == nil:
 		f.lost = time.Time{}
 		f.view.show(scene{root: f.root, logs: logs, now: now})
-		if f.stuck != "" && !f.root.phase.over() {
-			return &stuckError{run: id, reason: f.stuck}
+		if f.root.stuck != "" && !f.root.phase.over() {
+			return &stuckError{run: id, reason: f.root.stuck}
 		}
 		return nil
 	case !temporary(err):
@@ -142,57 +142,18 @@ func (f *follower) lastLook(ctx context.Context, id string) {
 func (f *follower) fetch(ctx context.Context, id string) ([]logLine, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
-	latest, err := f.client.tree(ctx, id)
+	tree := f.client.tree
+	if f.treeless {
+		tree = f.client.row
+	}
+	latest, err := tree(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	f.root, f.stuck = callTree(latest), latest.Run.Stuck
-	logs, err := f.client.logs(ctx, id)
-	if err != nil {
-		return nil, err
+	f.root = callTree(latest)
+	news, err := f.logs.next(ctx)
+	for i := range news {
+		news[i].nested = news[i].TaskRun != latest.Run.ID
 	}
-	news := f.unseen(logs)
-	f.sign(ctx, id, news)
-	return news, nil
-}
-
-// sign puts the names of nested tasks on lines. One that cannot be had soon is
-// not worth a wait: its lines do without.
-func (f *follower) sign(ctx context.Context, id string, lines []logLine) {
-	ctx, cancel := context.WithTimeout(ctx, namesWithin)
-	defer cancel()
-	for i, l := range lines {
-		if l.TaskRun == id {
-			continue
-		}
-		if _, known := f.names[l.TaskRun]; !known {
-			nested, err := f.client.run(ctx, l.TaskRun)
-			if err != nil {
-				continue
-			}
-			f.names[l.TaskRun] = nested.TaskName
-		}
-		lines[i].task = f.names[l.TaskRun]
-	}
-}
-
-type logKey struct {
-	at                  int64
-	run, level, message string
-}
-
-// unseen returns the lines that were not shown yet. Lines of nested runs can
-// turn up before ones that were, and lines can be alike: hence the counts.
-func (f *follower) unseen(logs []logLine) []logLine {
-	var news []logLine
-	seen := make(map[logKey]int)
-	for _, l := range logs {
-		key := logKey{l.At.UnixNano(), l.TaskRun, l.Level, l.Message}
-		seen[key]++
-		if seen[key] > f.logged[key] {
-			f.logged[key]++
-			news = append(news, l)
-		}
-	}
-	return news
+	return news, err
 }

@@ -13,6 +13,10 @@ import (
 
 // greet says where everything is, and what to do next.
 func (p *program) greet(info host.Info, config host.Config) {
+	if p.output == outputJSON {
+		_ = p.printJSON(readyOf(info)) // nobody reads it: no reason to stop serving
+		return
+	}
 	tasks := "the built-in examples"
 	if config.TasksDir != "" {
 		tasks = config.TasksDir + ", watched for changes"
@@ -34,6 +38,18 @@ func (p *program) greet(info host.Info, config host.Config) {
 		{"process id", strconv.Itoa(os.Getpid())},
 	})
 	p.suggest(info, config.TasksDir)
+}
+
+// ready is what a host says in JSON when it serves.
+type ready struct {
+	URL          string `json:"url"`
+	FunctionsURL string `json:"functions_url"`
+	Database     string `json:"database"`
+	Process      int    `json:"process_id"`
+}
+
+func readyOf(info host.Info) ready {
+	return ready{info.URL, info.FunctionsURL, info.Database, os.Getpid()}
 }
 
 // suggest says what to do next.

@@ -32,6 +32,12 @@ func terminalOf(w io.Writer, getenv func(string) string) (terminal, bool) {
 	return fileTerminal{f}, true
 }
 
+// colours reports whether what is written to w may be coloured.
+func (p *program) colours(w io.Writer) bool {
+	_, terminal := terminalOf(w, p.getenv)
+	return terminal && p.getenv("NO_COLOR") == ""
+}
+
 type fileTerminal struct{ *os.File }
 
 func (t fileTerminal) Size() (width, height int, err error) { return term.GetSize(int(t.Fd())) }
@@ -65,13 +71,16 @@ func (v *liveView) show(s scene) {
 func (v *liveView) logLines(logs []logLine) []string {
 	lines := make([]string, len(logs))
 	for i, l := range logs {
-		b := brush{left: 1 << 20, colour: v.colour} // the terminal wraps it
+		b := brush{left: wrapped, colour: v.colour}
 		b.add(levels[l.Level], fmt.Sprintf("%5s", printable(l.Level)))
 		b.add(plain, " "+l.text())
 		lines[i] = b.String()
 	}
 	return lines
 }
+
+// wrapped is the width of a line that the terminal may wrap.
+const wrapped = 1 << 30
 
 var levels = map[string]style{"debug": dim, "info": dim, "log": dim, "warn": yellow, "error": red}
 

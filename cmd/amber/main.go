@@ -1,8 +1,12 @@
 // Command amber runs JavaScript tasks that survive the host's death.
 //
 //	amber dev                        a host with its own Postgres, for development
+//	amber serve                      a host on a database, for production
 //	amber publish FILE|DIR...        send tasks to a running host
 //	amber run NAME --input JSON      start a task and watch it
+//	amber runs, logs, status         look at what runs, and at what ran
+//
+// amber help has them all.
 package main
 
 import (
@@ -17,5 +21,6 @@ func main() {
 	// The first signal asks for an orderly stop. After it signals have their
 	// default effect again, so that a second one ends the process at once.
 	context.AfterFunc(ctx, stop)
-	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Getenv))
+	p := &program{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv, environ: os.Environ()}
+	os.Exit(p.run(ctx, os.Args[1:]))
 }

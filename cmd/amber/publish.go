@@ -46,15 +46,35 @@ Exit status: 0 all published, 1 some refused, 2 wrong usage, 3 no host.`,
 			}
 			return p.publishFiles(cmd.Context(), client, files)
 		},
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			return nil, cobra.ShellCompDirectiveDefault
+		},
 	}
 	host.addTo(cmd)
 	return cmd
 }
 
+// published is what amber publish answers in JSON.
+type published struct {
+	Published []publishedFile `json:"published"`
+	Refused   []refusedFile   `json:"refused"`
+}
+
+type publishedFile struct {
+	Task   string `json:"task"`
+	File   string `json:"file"`
+	Change string `json:"change"` // created, updated or unchanged
+}
+
+type refusedFile struct {
+	File  string `json:"file"`
+	Error string `json:"error"`
+}
+
 // publishFiles publishes each file and tells what that changed. A file that is
 // refused does not hold up the others; a host that does not answer does.
 func (p *program) publishFiles(ctx context.Context, c *client, files []string) error {
-	refused := 0
+	answer := published{Published: []publishedFile{}, Refused: []refusedFile{}}
 	taken := make(map[string]string)
 	for _, file := range files {
 		name, change, err := publishFile(ctx, c, file, taken)
@@ -63,14 +83,26 @@ func (p *program) publishFiles(ctx context.Context, c *client, files []string) e
 		case errors.As(err, &unreachable) || ctx.Err() != nil:
 			return err
 		case err != nil:
-			refused++
-			fmt.Fprintf(p.stderr, "%-9s  %v\n", "refused", err)
+			answer.Refused = append(answer.Refused, refusedFile{file, err.Error()})
 		default:
-			fmt.Fprintf(p.stdout, "%-9s  %s  (%s)\n", change, name, file)
+			answer.Published = append(answer.Published, publishedFile{name, file, change})
+		}
+		if p.output == outputJSON {
+			continue
+		}
+		if err != nil {
+			fmt.Fprintf(p.stderr, "%-9s  %v\n", "refused", err)
+		} else if err := p.print(fmt.Sprintf("%-9s  %s  (%s)\n", change, name, file)); err != nil {
+			return err
 		}
 	}
-	if refused > 0 {
-		return hint(fmt.Errorf("%d of %d files refused", refused, len(files)))
+	if p.output == outputJSON {
+		if err := p.printJSON(answer); err != nil {
+			return err
+		}
+	}
+	if refused := len(answer.Refused); refused > 0 {
+		return fmt.Errorf("%d of %d files refused", refused, len(files))
 	}
 	return nil
 }

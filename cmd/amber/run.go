@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,8 +16,10 @@ import (
 
 func (p *program) runCommand() *cobra.Command {
 	var (
-		host  target
-		input string
+		host   target
+		input  string
+		detach bool
+		follow string
 	)
 	cmd := &cobra.Command{
 		Use:   "run NAME",
@@ -27,14 +30,28 @@ On a terminal its calls are shown as a live tree, elsewhere as a line per change
 stderr, as are the task's logs. The result goes to stdout. Ctrl-C leaves the run alone: it
 goes on without a watcher. A host that dies meanwhile is waited for, for a minute.
 
+With --detach nothing is watched: stdout gets the run's id. With --follow RUN nothing is
+started: a run that is there is watched, from wherever it is.
+
+With -o json stdout gets a line of JSON per event: {"event": "started"}, then "call", "log" and
+"host", and at last {"event": "ended", "status", "result", "error"}.
+
 Exit status: 0 completed, 1 failed or stuck, 2 wrong usage, 3 no host, 130 left by Ctrl-C.`,
 		Example: example(`
 			amber run hello
 			amber run hello --input '{"name":"Ada"}'
 			amber run order-fulfilment --input @order.json
 			echo '{"ms":5000}' | amber run sleeper --input -
-			amber run fan-out --url https://amber.example.com --key $AMBER_KEY > result.json`),
+			amber run fan-out --url https://amber.example.com --key $AMBER_KEY > result.json
+			amber run fan-out -o json | tail -n 1 | jq .result
+
+			# start now, look later
+			id=$(amber run nightly-report --detach)
+			amber run --follow $id`),
 		Args: func(cmd *cobra.Command, args []string) error {
+			if cmd.Flags().Changed("follow") {
+				return checkFollow(cmd, args, follow)
+			}
 			if len(args) != 1 {
 				return usagef(cmd, "run takes the name of one task, not %d", len(args))
 			}
@@ -49,47 +66,99 @@ Exit status: 0 completed, 1 failed or stuck, 2 wrong usage, 3 no host, 130 left 
 				return usagef(cmd, "%w", err)
 			}
 			client, err := host.client(cmd, p.getenv)
-			if err != nil {
+			switch {
+			case err != nil:
 				return err
+			case follow != "":
+				return p.watch(cmd.Context(), client, "", follow)
 			}
-			return p.runTask(cmd.Context(), client, args[0], value)
+			return p.runTask(cmd.Context(), client, args[0], value, detach)
 		},
+		ValidArgsFunction: p.completeTasks(&host),
 	}
-	cmd.Flags().StringVarP(&input, "input", "i", "", "the task's input: JSON, @FILE, or - for stdin (default: none, which the task sees as {})")
+	f := cmd.Flags()
+	f.StringVarP(&input, "input", "i", "", "the task's input: JSON, @FILE, or - for stdin (default: none, which the task sees as {})")
+	f.BoolVarP(&detach, "detach", "d", false, "print the run's id and watch nothing")
+	f.StringVar(&follow, "follow", "", "watch the run with this id instead of starting one")
 	host.addTo(cmd)
+	_ = cmd.RegisterFlagCompletionFunc("follow", p.completeRuns(&host)) // fails for a flag that is not there
 	return cmd
 }
 
-// runTask starts a task, follows it and prints what it returned.
-func (p *program) runTask(ctx context.Context, c *client, task string, input json.RawMessage) error {
+// checkFollow refuses what is said beside --follow for a run that starts.
+func checkFollow(cmd *cobra.Command, args []string, run string) error {
+	for _, name := range []string{"input", "detach"} {
+		if cmd.Flags().Changed(name) {
+			return usagef(cmd, "--follow watches a run that is there, and --%s is for one that starts: give one of the two", name)
+		}
+	}
+	if len(args) > 0 {
+		return usagef(cmd, "--follow watches a run that is there: leave %q out, or start it without --follow", args[0])
+	}
+	return checkRunID(cmd, run)
+}
+
+// runTask starts a task, and watches it unless detach says otherwise.
+func (p *program) runTask(ctx context.Context, c *client, task string, input json.RawMessage, detach bool) error {
 	id, err := c.execute(ctx, task, input)
 	if err != nil {
 		return hint(fmt.Errorf("run %s: %w", task, err))
 	}
-	end, err := newFollower(c, p.newView()).follow(ctx, id)
-	var stuck *stuckError
+	started := startEvent{eventStarted, id, task}
 	switch {
-	case errors.As(err, &stuck):
-		return err
-	case errors.Is(err, context.Canceled):
-		fmt.Fprintf(p.stderr, "\namber: left run %s, which goes on. Look again with\n  %s\n", id, c.lookAgain(id))
-		return exitCode(exitInterrupted)
-	case err != nil:
-		fmt.Fprintf(p.stderr, "amber: %v\nThe run is in its database and goes on when a host is back. Look again with\n  %s\n", err, c.lookAgain(id))
-		return exitCode(exitOf(err))
-	case phaseOf(end.Status) != completed:
-		fmt.Fprint(p.stderr, failure(task, end))
-		return exitCode(exitFailed)
+	case detach && p.output == outputJSON:
+		return p.printLine(started)
+	case detach:
+		return p.print(id + "\n")
+	case p.output == outputJSON:
+		if err := p.printLine(started); err != nil {
+			return err
+		}
 	}
-	return printJSON(p.stdout, end.Result)
+	return p.watch(ctx, c, task, id)
 }
 
-func exitOf(err error) int {
-	var unreachable *unreachableError
-	if errors.As(err, &unreachable) {
-		return exitUnreachable
+// watch follows a run and prints what it returned. task is how it is called,
+// if that is known.
+func (p *program) watch(ctx context.Context, c *client, task, id string) error {
+	f := newFollower(c, p.newView())
+	end, err := f.follow(ctx, id)
+	if task == "" {
+		task = f.root.label
 	}
-	return exitFailed
+	var api *apiError
+	switch {
+	case errors.Is(err, context.Canceled):
+		return &exitError{code: codeInterrupted, exit: exitInterrupted,
+			text: fmt.Sprintf("\namber: left run %s, which goes on. Look again with\n  %s", id, c.watchAgain(id))}
+	case errors.As(err, &api) && api.Status < 500:
+		return hint(err)
+	case temporary(err):
+		e := describe(err)
+		e.text = fmt.Sprintf("amber: %v\nThe run is in its database and goes on when a host is back. Look again with\n  %s", err, c.watchAgain(id))
+		return &e
+	case err != nil:
+		return err
+	}
+	return p.ended(task, id, end)
+}
+
+// ended tells how a run ended.
+func (p *program) ended(task, id string, end outcome) error {
+	if p.output == outputJSON {
+		err := p.printLine(endEvent{eventEnded, id, task, end.Status, end.Result, end.Error})
+		if err != nil {
+			return err
+		}
+	}
+	if phaseOf(end.Status) != completed {
+		e, _ := parseError(end.Error)
+		return &exitError{text: failure(task, end), code: cmp.Or(e.Code, codeFailed), exit: exitFailed}
+	}
+	if p.output == outputJSON {
+		return nil
+	}
+	return printJSON(p.stdout, end.Result)
 }
 
 // readInput returns the JSON text that --input names, to the byte; nil for none.
@@ -141,6 +210,8 @@ func hint(err error) error {
 		return err
 	}
 	switch {
+	case api.Code == "TASK_RUN_NOT_FOUND":
+		return fmt.Errorf("%w\n`%s runs` lists the runs that this host has", err, invocation())
 	case api.Code == "TASK_NOT_FOUND":
 		return fmt.Errorf("%w\nPublish it first (%s publish FILE). If amber dev watches it, its log says why it was refused", err, invocation())
 	case api.Status == 401 || api.Status == 403:
@@ -153,7 +224,7 @@ func hint(err error) error {
 func failure(task string, end outcome) string {
 	e, ok := parseError(end.Error)
 	if !ok {
-		return fmt.Sprintf("%s %s\n", task, printable(end.Status))
+		return fmt.Sprintf("%s %s", task, printable(end.Status))
 	}
 	name := e.Name
 	if name == "" {
@@ -163,26 +234,10 @@ func failure(task string, end outcome) string {
 	if e.Code != "" && e.Code != name {
 		text += " (" + e.Code + ")"
 	}
-	text = printableLines(text) + "\n"
+	text = printableLines(text)
 	stack := strings.TrimPrefix(e.Stack, name+": "+e.Message)
 	if stack = strings.Trim(stack, "\n"); stack != "" {
-		text += printableLines(stack) + "\n"
+		text += "\n" + printableLines(stack)
 	}
 	return text
-}
-
-// printJSON indents a JSON text and leaves its numbers and strings as they are.
-func printJSON(w io.Writer, text json.RawMessage) error {
-	if len(text) == 0 {
-		text = json.RawMessage("null")
-	}
-	var b bytes.Buffer
-	if err := json.Indent(&b, text, "", "  "); err != nil {
-		return fmt.Errorf("print result: %w", err)
-	}
-	b.WriteByte('\n')
-	if _, err := w.Write(b.Bytes()); err != nil {
-		return fmt.Errorf("print result: %w", err)
-	}
-	return nil
 }

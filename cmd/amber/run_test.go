@@ -153,7 +153,7 @@ func TestRunDetaches(t *testing.T) {
 	if code := <-exit; code != exitInterrupted {
 		t.Errorf("exit %d", code)
 	}
-	if text := stderr.String(); !strings.Contains(text, "\n  curl "+hostURL(t)+"/functions/v1/tasks/status/") {
+	if text := stderr.String(); !strings.Contains(text, "\n  go run ./cmd/amber run --follow ") {
 		t.Errorf("no way to look again:\n%s", text)
 	}
 }
@@ -209,7 +209,7 @@ func TestRunUnknownTask(t *testing.T) {
 func TestFollowGivesUp(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	f := newFollower(newClient("http://"+closedPort(t), "key"), &lineView{out: &out, told: make(map[string]phase)})
+	f := newFollower(newClient("http://"+closedPort(t), "key"), newLineView(&out))
 	f.poll, f.patience = 5*time.Millisecond, 50*time.Millisecond
 	_, err := f.follow(t.Context(), "0197a5c0-0000-7000-8000-000000000000")
 	var unreachable *unreachableError

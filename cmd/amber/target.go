@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/amberhost/amber/host"
 	"github.com/amberhost/amber/supabase/keys"
 )
 
@@ -21,8 +22,10 @@ type target struct{ url, key string }
 
 // addTo gives cmd the flags --url and --key.
 func (t *target) addTo(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&t.url, "url", "", "the host (default $AMBER_URL, $SUPABASE_URL, else http://127.0.0.1:"+defaultPort+")")
-	cmd.Flags().StringVar(&t.key, "key", "", "an API key (default $AMBER_KEY, for $SUPABASE_URL $SUPABASE_SERVICE_ROLE_KEY; not needed on this machine)")
+	cmd.Flags().StringVar(&t.url, "url", "", "the host (default $AMBER_URL, $SUPABASE_URL, else amber dev's: http://127.0.0.1:"+defaultPort+")")
+	cmd.Flags().StringVar(&t.key, "key", "", "an API key (default $AMBER_KEY, for $SUPABASE_URL $SUPABASE_SERVICE_ROLE_KEY; amber dev on this machine needs none)")
+	_ = cmd.RegisterFlagCompletionFunc("url", cobra.NoFileCompletions) // these fail for a flag that is not there
+	_ = cmd.RegisterFlagCompletionFunc("key", cobra.NoFileCompletions)
 }
 
 // client returns the client of the host that flags and environment name.
@@ -31,23 +34,35 @@ func (t *target) client(cmd *cobra.Command, getenv func(string) string) (*client
 	if err != nil {
 		return nil, usagef(cmd, "%w", err)
 	}
-	if t.key != "" {
-		c := newClient(base.String(), t.key)
-		c.shellKey = "YOUR-KEY"
+	c := newClient(base.String(), "")
+	c.local = loopback(base.Hostname())
+	if t.url != "" {
+		c.again = " --url " + quoted(t.url)
+	}
+	if c.key = t.key; c.key != "" {
+		c.again += " --key YOUR-KEY"
 		return c, nil
 	}
 	variables := t.keyVariables(base, getenv)
 	for _, name := range variables {
-		if key := getenv(name); key != "" {
-			c := newClient(base.String(), key)
-			c.shellKey = "$" + name
+		if c.key = getenv(name); c.key != "" {
 			return c, nil
 		}
 	}
-	if !loopback(base.Hostname()) {
+	if !c.local {
 		return nil, usagef(cmd, "%s needs a key: give --key or set %s", base.Host, variables[0])
 	}
-	return newClient(base.String(), keys.Local().ServiceRoleKey), nil
+	c.key = localKey(getenv)
+	return c, nil
+}
+
+// localKey is the key that amber dev takes here.
+func localKey(getenv func(string) string) string {
+	config, err := host.Load(host.Sources{Mode: host.Dev, Getenv: getenv})
+	if err != nil || config.Keys.ServiceRoleKey == "" {
+		return keys.Local().ServiceRoleKey
+	}
+	return config.Keys.ServiceRoleKey
 }
 
 // keyVariables names the variables that may hold base's key, the likelier
@@ -67,9 +82,9 @@ func (t *target) keyVariables(base *url.URL, getenv func(string) string) []strin
 func (t *target) base(getenv func(string) string) (*url.URL, error) {
 	text := cmp.Or(t.url, getenv("AMBER_URL"), getenv("SUPABASE_URL"))
 	if text == "" {
-		port := cmp.Or(getenv("AMBER_PORT"), defaultPort)
+		port, source := localPort(getenv)
 		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-			return nil, fmt.Errorf("AMBER_PORT: %q is not a port: want a number from 1 to 65535", port)
+			return nil, fmt.Errorf("%s: %q is not a port: want a number from 1 to 65535", source, port)
 		}
 		text = "http://127.0.0.1:" + port
 	}
@@ -79,6 +94,17 @@ func (t *target) base(getenv func(string) string) (*url.URL, error) {
 	}
 	path := strings.TrimSuffix(strings.TrimRight(base.Path, "/"), "/functions/v1")
 	return &url.URL{Scheme: base.Scheme, Host: base.Host, Path: path}, nil
+}
+
+// localPort is where amber dev serves, and what says so.
+func localPort(getenv func(string) string) (port, source string) {
+	values, _ := host.Explain(host.Sources{Mode: host.Dev, Getenv: getenv})
+	for _, v := range values {
+		if v.Name == "port" {
+			return v.Text, v.Source
+		}
+	}
+	return cmp.Or(getenv("AMBER_PORT"), defaultPort), "AMBER_PORT" // config.toml cannot be read
 }
 
 func loopback(host string) bool {

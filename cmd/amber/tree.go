@@ -165,6 +165,8 @@ func rowOf(c *call, prefix string, now time.Time) row {
 		took:   span(cmp.Or(c.ended, now).Sub(c.started)),
 	}
 	switch {
+	case c.stuck != "" && !c.phase.over():
+		r.note = "stuck: " + printable(c.stuck)
 	case c.phase == queued:
 		r.took = ""
 	case c.phase == sleeping && !c.due.IsZero():

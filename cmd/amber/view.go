@@ -20,20 +20,29 @@ type view interface {
 	show(scene)
 }
 
-// newView draws on stderr if that is a terminal, else writes lines.
+// newView draws on stderr if that is a terminal, else writes lines; programs
+// get lines of JSON on stdout.
 func (p *program) newView() view {
-	if t, ok := terminalOf(p.stderr, p.getenv); ok {
-		return &liveView{out: t, colour: p.getenv("NO_COLOR") == ""}
+	if p.output == outputJSON {
+		return newJSONView(p)
 	}
-	return &lineView{out: p.stderr, told: make(map[string]phase)}
+	if t, ok := terminalOf(p.stderr, p.getenv); ok {
+		return &liveView{out: t, colour: p.colours(p.stderr)}
+	}
+	return newLineView(p.stderr)
+}
+
+func newLineView(w io.Writer) *lineView {
+	return &lineView{out: w, told: make(map[string]phase), stuck: make(map[string]string)}
 }
 
 // lineView writes a line for each change: for logs and pipes. Lines bear the
 // time of what they tell, counted from the run's start.
 type lineView struct {
-	out  io.Writer
-	told map[string]phase // by call id, what the reader knows
-	lost bool
+	out   io.Writer
+	told  map[string]phase  // by call id, what the reader knows
+	stuck map[string]string // by call id, the reason that was told
+	lost  bool
 }
 
 type event struct {
@@ -54,7 +63,7 @@ func (v *lineView) show(s scene) {
 	for _, l := range s.logs {
 		events = append(events, event{l.At, fmt.Sprintf("[%s] %s", printable(l.Level), l.text())})
 	}
-	events = v.news(events, s.root, "")
+	events = v.news(events, s.root, "", s.now)
 	slices.SortStableFunc(events, func(a, b event) int { return a.at.Compare(b.at) })
 	for _, e := range events {
 		since := time.Duration(0)
@@ -67,15 +76,23 @@ func (v *lineView) show(s scene) {
 
 // news appends what is new about c: its beginning before its children's news,
 // its end after them.
-func (v *lineView) news(events []event, c *call, path string) []event {
+func (v *lineView) news(events []event, c *call, path string, now time.Time) []event {
 	path += printable(c.label)
 	before, known := v.told[c.id]
 	v.told[c.id] = c.phase
 	if !c.phase.over() && (!known || matters(before, c.phase)) {
 		events = append(events, event{c.started, path + ": " + beginning(c)})
 	}
+	if c.stuck != v.stuck[c.id] && !c.phase.over() {
+		v.stuck[c.id] = c.stuck
+		text := ": stuck: " + printable(c.stuck)
+		if c.stuck == "" {
+			text = ": not stuck any more"
+		}
+		events = append(events, event{now, path + text})
+	}
 	for _, child := range c.children {
-		events = v.news(events, child, path+" > ")
+		events = v.news(events, child, path+" > ", now)
 	}
 	if c.phase.over() && before != c.phase {
 		events = append(events, event{c.ended, path + ": " + end(c)})

@@ -10,7 +10,7 @@ import (
 func TestLineView(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	v := &lineView{out: &out, told: make(map[string]phase)}
+	v := newLineView(&out)
 
 	root := under(leaf("order", running))
 	v.show(scene{root: root, now: noon})
@@ -18,7 +18,7 @@ func TestLineView(t *testing.T) {
 	root = under(leaf("order", waiting), leaf("reserve", completed), nap)
 	v.show(scene{root: root, now: noon, logs: []logLine{
 		{At: ago(500 * time.Millisecond), Level: "info", Message: "two\nlines"},
-		{At: ago(400 * time.Millisecond), Level: "warn", Message: "careful", task: "reserve"},
+		{At: ago(400 * time.Millisecond), Level: "warn", Message: "careful", Task: "reserve", nested: true},
 	}})
 	v.show(scene{root: root, now: noon}) // nothing new
 	v.show(scene{root: root, now: noon.Add(time.Second), lost: time.Second})
@@ -64,7 +64,7 @@ func TestLiveViewRedrawsInPlace(t *testing.T) {
 	out.Reset()
 	v.show(scene{
 		root: under(leaf("order", waiting), leaf("reserve", completed)), now: noon, lost: 3 * time.Second,
-		logs: []logLine{{Level: "warn", Message: "careful\x1b[2J", task: "reserve"}},
+		logs: []logLine{{Level: "warn", Message: "careful\x1b[2J", Task: "reserve", nested: true}},
 	})
 	want := "\x1b[2A\r" +
 		" warn reserve: careful [2J\x1b[K\n" +
