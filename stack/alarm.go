@@ -3,6 +3,7 @@ package stack
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -14,7 +15,8 @@ import (
 // task sees its timers as JavaScript's event loop would have run them.
 type alarms struct {
 	pending map[uuid.UUID]alarm
-	ringing bool // a goroutine answers those that are due
+	rung    map[uuid.UUID]time.Time // answered, though perhaps not yet committed
+	ringing bool                    // a goroutine answers those that are due
 }
 
 type alarm struct {
@@ -24,7 +26,8 @@ type alarm struct {
 }
 
 // remind answers timers when they are due, if this process still runs then.
-// Timers further ahead than two sweeps are left to the sweep.
+// Timers further ahead than two sweeps are left to the sweep, which also
+// repeats one whose answer has not been committed after so long.
 func (p *Processor) remind(timers ...Timer) {
 	now := time.Now()
 	p.mu.Lock()
@@ -35,10 +38,10 @@ func (p *Processor) remind(timers ...Timer) {
 		}
 		of := p.alarms[t.Parent]
 		if of == nil {
-			of = &alarms{pending: map[uuid.UUID]alarm{}}
+			of = &alarms{pending: map[uuid.UUID]alarm{}, rung: map[uuid.UUID]time.Time{}}
 			p.alarms[t.Parent] = of
 		}
-		if _, ok := of.pending[t.ID]; ok {
+		if _, ok := of.pending[t.ID]; ok || !of.rung[t.ID].IsZero() {
 			continue
 		}
 		of.pending[t.ID] = alarm{Timer: t, at: now.Add(t.In), clock: time.AfterFunc(max(t.In, 0), func() {
@@ -76,12 +79,10 @@ func (p *Processor) due(body uuid.UUID) (due []alarm) {
 		if !a.at.After(now) {
 			due = append(due, a)
 			delete(of.pending, id)
+			of.rung[id] = now
 		}
 	}
 	of.ringing = len(due) > 0
-	if len(of.pending) == 0 && !of.ringing {
-		delete(p.alarms, body)
-	}
 	slices.SortFunc(due, func(a, b alarm) int {
 		return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.CallID, b.CallID))
 	})
@@ -92,6 +93,19 @@ func (p *Processor) rung(body uuid.UUID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.alarms[body].ringing = false
+}
+
+// forgetRung forgets what rang two sweeps ago.
+func (p *Processor) forgetRung() {
+	then := time.Now().Add(-2 * p.cfg.Sweep)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for body, of := range p.alarms {
+		maps.DeleteFunc(of.rung, func(_ uuid.UUID, at time.Time) bool { return at.Before(then) })
+		if len(of.pending)+len(of.rung) == 0 && !of.ringing {
+			delete(p.alarms, body)
+		}
+	}
 }
 
 // silence stops every alarm.

@@ -69,7 +69,9 @@ type Processor struct {
 	frames   map[uuid.UUID]*frame
 	inFlight map[uuid.UUID]string // calls of services, for people
 	waiters  map[uuid.UUID]map[chan struct{}]struct{}
-	alarms   map[uuid.UUID]*alarms // by the body that waits
+
+	lookingOut, fresh bool                  // for waiters, see lookOut; some of them are new
+	alarms            map[uuid.UUID]*alarms // by the body that waits
 }
 
 // NewProcessor returns a Processor; nothing happens before Run.

@@ -15,8 +15,10 @@
 //	     Suspend ▼      │ a call ended (Complete of the call)  completed | failed | cancelled
 //	     suspended_waiting_child
 //
-//	     Release, Reap: processing ──► pending, or, with a snapshot,
+//	     Release, Yield, Reap: processing ──► pending, or, with a snapshot,
 //	                    pending_resume (any host may resume) ── Claim ──► processing
+//
+//	     Answer: a call in any of these states ──► completed, in place of whoever holds it
 //
 // Clients of the original also write pending_execution, which is read as pending.
 //
@@ -25,9 +27,10 @@
 //
 //   - Fencing. A row in processing names the host incarnation that holds it; each
 //     write that ends or suspends it repeats that name in its where clause. A
-//     body that waits is held by nobody; whoever resumes it names the sequence
-//     number of the snapshot it started from. No row matched means [ErrClaimLost]:
-//     somebody else went on, and this slice's work is dropped.
+//     body that waits is held by nobody. Whoever ends or suspends a body, held or
+//     not, names the sequence number of the snapshot it started from. No row
+//     matched means [ErrClaimLost]: somebody else went on, and this slice's work
+//     is dropped.
 //   - The parent first. Suspend and Complete lock the row of the waiting body
 //     before they touch its calls, so that a call that ends while its caller is
 //     being suspended is seen by one of the two.
@@ -37,6 +40,18 @@
 // committed together (see [Store.Suspend]). A crash before that commit repeats
 // the calls under the same idempotency keys: at least once towards services,
 // exactly once in what the task observes.
+//
+// Any number of hosts work on one database. They share the rows that are free
+// (claimed with skip locked), judge leases by the database's clock alone, and
+// need neither LISTEN (see Config.Poll) nor anything else that a session keeps:
+// on a pool whose statements have no names, all of it works through a pooler
+// that gives each transaction another session. No transaction waits for a second
+// connection. A host that is told to leave begins nothing more and leaves to the
+// others at once what its commits would have given to it; what does not come to
+// rest in time is released to its last snapshot.
+//
+// What was sealed with an old key is sealed anew by [Store.Reseal], while hosts
+// work.
 //
 // The [Processor] is the flow on top; processor.go reads top to bottom. Most
 // users need it and the reading methods of [Store] only.

@@ -20,6 +20,7 @@ type frame struct {
 
 	mu      sync.Mutex
 	inbox   []Ending // replies for the next slice
+	taken   []Ending // those of this slice
 	running bool     // a goroutine runs the body
 	ended   bool     // the body has ended, as far as this process knows: replies wait in the inbox
 	lost    bool     // somebody else goes on with the body: replies go to the tables
@@ -104,7 +105,7 @@ func (f *frame) take() (settled, late []Ending, work bool) {
 			settled = append(settled, e)
 		}
 	}
-	f.inbox = nil
+	f.inbox, f.taken = nil, settled
 	if len(settled) == 0 && !f.body.Held {
 		f.running = false
 		return nil, late, false
@@ -159,6 +160,10 @@ func (f *frame) put(e Ending) putResult {
 	defer f.mu.Unlock()
 	if f.lost {
 		return putGone
+	}
+	again := func(o Ending) bool { return o.ID == e.ID } // a timer that the sweep read before its end was committed
+	if slices.ContainsFunc(f.inbox, again) || f.running && slices.ContainsFunc(f.taken, again) {
+		return putRunning
 	}
 	f.inbox = append(f.inbox, e)
 	if f.running || f.ended {

@@ -22,9 +22,9 @@ func (s *Store) Register(ctx context.Context, name, engine string, lease time.Du
 			}
 		}
 		_, err := tx.Exec(ctx, `
-			insert into amber.hosts (id, name, engine, expires_at)
-			values (@id, @name, @engine, now() + make_interval(secs => @lease))`,
-			pgx.StrictNamedArgs{"id": h.ID, "name": name, "engine": engine, "lease": lease.Seconds()})
+			insert into amber.hosts (id, name, engine, keys, expires_at)
+			values (@id, @name, @engine, @keys, now() + make_interval(secs => @lease))`,
+			pgx.StrictNamedArgs{"id": h.ID, "name": name, "engine": engine, "keys": s.ring.IDs(), "lease": lease.Seconds()})
 		return err
 	})
 	return h, err

@@ -27,16 +27,11 @@ func (s *Store) CheckKeys(ctx context.Context) error {
 	var sample []byte
 	var missing []string
 	_, err = pgx.ForEachRow(rows, []any{&id, &sample}, func() error {
-		_, err := s.ring.Open(id, sample, keySample)
-		if errors.Is(err, keys.ErrUnknownKey) {
+		known, err := s.checkSample(id, sample)
+		if err == nil && !known {
 			missing = append(missing, id)
-			return nil
 		}
-		if err != nil {
-			return fmt.Errorf("key %q is not the key of that id that this database's runs are sealed with: "+
-				"give the old one in AMBER_KEYS, and a new one another id", id)
-		}
-		return nil
+		return err
 	})
 	if err != nil {
 		return err
@@ -48,7 +43,7 @@ func (s *Store) CheckKeys(ctx context.Context) error {
 		}
 		if used {
 			return fmt.Errorf("this database's runs are sealed with key %q, which this host does not have: "+
-				"add it to AMBER_KEYS (the first key writes, all of them read), "+
+				"add it to AMBER_KEYS (the first key writes, all of them read; amber dev keeps its own in the file amber-keys of its data directory), "+
 				"or have a host that has it seal them anew: amber keys reseal", id)
 		}
 	}
@@ -68,8 +63,12 @@ func (s *Store) seals(ctx context.Context, id string) (used bool, err error) {
 }
 
 // NoteKey notes the key that this Store seals with, so that hosts without it
-// refuse to start.
+// refuse to start. It fails while a host runs that has other keys and not this
+// one: that host could open nothing that is sealed from now on.
 func (s *Store) NoteKey(ctx context.Context) error {
+	if err := s.everyHostHas(ctx, s.ring.Writer()); err != nil {
+		return err
+	}
 	id, sample, err := s.ring.Seal(keySample, keySample)
 	if err != nil {
 		return fmt.Errorf("note key: %w", err)
@@ -79,4 +78,33 @@ func (s *Store) NoteKey(ctx context.Context) error {
 		return fmt.Errorf("note key: %w", err)
 	}
 	return nil
+}
+
+func (s *Store) everyHostHas(ctx context.Context, id string) error {
+	var name string
+	err := s.pool.QueryRow(ctx, `
+		select name from amber.hosts where expires_at > now() and keys <> '{}' and not @id = any(keys) limit 1`,
+		pgx.StrictNamedArgs{"id": id}).Scan(&name)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("note key: %w", err)
+	}
+	return fmt.Errorf("host %s runs without key %q, and could not go on with what is sealed with it: "+
+		"first give all hosts AMBER_KEYS with the new key behind the old one, then with the new one in front", name, id)
+}
+
+// checkSample makes sure that the ring's key of that id, if it has one, is the
+// one of the sample.
+func (s *Store) checkSample(id string, sample []byte) (known bool, err error) {
+	_, err = s.ring.Open(id, sample, keySample)
+	if errors.Is(err, keys.ErrUnknownKey) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("key %q is not the key of that id that this database's runs are sealed with: "+
+			"give the old one in AMBER_KEYS, and a new one another id", id)
+	}
+	return true, nil
 }

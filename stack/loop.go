@@ -206,6 +206,7 @@ func (p *Processor) search(ctx, work context.Context) error {
 		var claims []Claim
 		host := p.currentHost()
 		claims, err = p.cfg.Store.Claim(ctx, host, min(batchSize, p.cfg.MaxBodies-int(p.active.Load())))
+		p.count(claims)
 		for _, c := range claims {
 			p.work.Go(func() { p.resume(work, host, c) })
 		}
@@ -214,18 +215,28 @@ func (p *Processor) search(ctx, work context.Context) error {
 		}
 	}
 	timers, timersErr := p.cfg.Store.Timers(ctx, 2*p.cfg.Sweep, 10*batchSize)
+	p.forgetRung()
 	p.remind(timers...)
 	return errors.Join(err, timersErr)
 }
 
-// resume runs what was claimed from the tables.
+// count counts claimed bodies before they run: the next claim must know.
+func (p *Processor) count(claims []Claim) {
+	for _, c := range claims {
+		if c.Body != nil {
+			p.active.Add(1)
+		}
+	}
+}
+
+// resume runs what was claimed from the tables and counted.
 func (p *Processor) resume(ctx context.Context, host Host, c Claim) {
 	if c.Err != nil {
 		p.unreadable(ctx, host, c.ID, c.Err)
 		return
 	}
 	if c.Body != nil {
-		p.run(ctx, p.newFrame(host, c.Body))
+		p.carry(ctx, p.newFrame(host, c.Body))
 		return
 	}
 	if p.draining() {

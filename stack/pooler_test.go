@@ -38,11 +38,13 @@ var pooledTasks = map[string]string{
 
 // TestPoolers: everything works alike on Postgres itself, through a pooler that
 // gives each connection a session, and through one that gives it another
-// session for each transaction.
+// session for each transaction; and on a single connection, which no commit may
+// keep while it waits for a second.
 func TestPoolers(t *testing.T) {
 	t.Parallel()
 	for name, connect := range map[string]func(d *db) *db{
 		"direct":             func(d *db) *db { return d },
+		"one connection":     func(d *db) *db { return openDB(d.t, d.dsn+"&pool_max_conns=1") },
 		"session pooler":     func(d *db) *db { return d.through(pgtest.PoolSessions, 60) },
 		"transaction pooler": func(d *db) *db { return d.through(pgtest.PoolTransactions, 4) },
 	} {

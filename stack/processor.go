@@ -43,6 +43,11 @@ func (p *Processor) Start(ctx context.Context, params StartParams) (Run, error) 
 // reply is at hand. The caller has made f running.
 func (p *Processor) run(ctx context.Context, f *frame) {
 	p.active.Add(1)
+	p.carry(ctx, f)
+}
+
+// carry is run for a body that has been counted.
+func (p *Processor) carry(ctx context.Context, f *frame) {
 	defer p.active.Add(-1)
 	for {
 		if p.draining() {
@@ -280,6 +285,9 @@ func (p *Processor) complete(ctx context.Context, host Host, e Ending) {
 	case errors.Is(err, ErrClaimLost):
 		p.cfg.Log.Debug("claim lost", "stack_run", e.ID)
 		p.drop(ctx, host, e.owed())
+		if e.Held { // as in stop
+			p.yield(ctx, host, e.ID, e.Sequence)
+		}
 		return
 	case refused(err) && len(e.Settled) > 0: // one of them may be the cause: each on its own, then the body anew
 		p.drop(ctx, host, e.owed())

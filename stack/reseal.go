@@ -23,8 +23,21 @@ type KeyUse struct {
 }
 
 // KeyUse returns the keys that the database is sealed with, or noted to be, and
-// those of the Store's ring: the one that seals first, then by id.
+// those of the Store's ring: the one that seals first, then by id. It fails if
+// the ring has another key under the id of one of them.
 func (s *Store) KeyUse(ctx context.Context) ([]KeyUse, error) {
+	samples, err := s.pool.Query(ctx, `select id, sample from amber.keys`)
+	if err != nil {
+		return nil, fmt.Errorf("check keys: %w", err)
+	}
+	var id string
+	var sample []byte
+	if _, err := pgx.ForEachRow(samples, []any{&id, &sample}, func() error {
+		_, err := s.checkSample(id, sample)
+		return err
+	}); err != nil {
+		return nil, err
+	}
 	rows, err := s.pool.Query(ctx, `
 		select id, sum(replies)::bigint as replies, sum(snapshots)::bigint as snapshots from (
 			select key_id as id, count(*) as replies, 0 as snapshots from amber.replies group by key_id

@@ -159,8 +159,9 @@ func (s *Store) Runs(ctx context.Context, f RunFilter) ([]Run, error) {
 	}
 	if f.Before != uuid.Nil {
 		var created time.Time
-		err := s.pool.QueryRow(ctx, `select created_at from public.task_runs where id = @id`,
-			pgx.StrictNamedArgs{"id": f.Before}).Scan(&created)
+		err := s.pool.QueryRow(ctx, `
+			select created_at from public.task_runs where id = @id and (@owner = '' or owner::text = lower(@owner))`,
+			pgx.StrictNamedArgs{"id": f.Before, "owner": f.Owner}).Scan(&created)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return nil, ErrRunNotFound
 		}

@@ -67,9 +67,7 @@ func (p *Processor) Process(ctx context.Context, id uuid.UUID) (StackRun, error)
 	if _, err := p.take(ctx, func(host Host) ([]Claim, error) { return p.cfg.Store.ClaimRow(ctx, host, id) }); err != nil {
 		return run, err
 	}
-	err = p.poll(ctx, id, func() (bool, error) {
-		land, cancel := mustLand(ctx)
-		defer cancel()
+	err = p.poll(ctx, id, func(land context.Context) (bool, error) {
 		run, err = p.cfg.Store.StackRun(land, id)
 		return run.Ended(), err
 	})
@@ -94,6 +92,7 @@ func (p *Processor) take(ctx context.Context, claim func(Host) ([]Claim, error))
 	}
 	host := p.currentHost()
 	claims, err := claim(host)
+	p.count(claims)
 	for _, c := range claims {
 		p.submit(func(ctx context.Context) { p.resume(ctx, host, c) })
 	}

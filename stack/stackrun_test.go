@@ -93,6 +93,18 @@ func TestCodeGivenWithTheRequest(t *testing.T) {
 
 	_, err = p.Start(t.Context(), params)
 	wantCode(t, err, stack.CodeRunExists)
+	// Nor may it be an id that leads to the run already, or to what is left of one.
+	params.ID = d.stackRun(`select id from stack_runs where child_task_run_id = $1`, id)
+	_, err = p.Start(t.Context(), params)
+	wantCode(t, err, stack.CodeRunExists)
+	var child uuid.UUID
+	if err := d.pool.QueryRow(t.Context(), `select id from task_runs where parent_run_id = $1`, id).Scan(&child); err != nil {
+		t.Fatal(err)
+	}
+	d.exec(`delete from task_runs where id = $1`, child)
+	params.ID = child
+	_, err = p.Start(t.Context(), params)
+	wantCode(t, err, stack.CodeRunExists)
 	for name, bad := range map[string]stack.StartParams{
 		"no name":       {Code: "x"},
 		"NUL in a name": {Code: "x", Task: "a\x00"},
@@ -177,6 +189,14 @@ func TestRunsAreListed(t *testing.T) {
 		d.wait(p, r.ID)
 	}
 	d.exec(`update task_runs set created_at = now() where task_name = 'parent'`) // ids decide among equals
+	others, err := d.store.Runs(t.Context(), stack.RunFilter{Limit: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = d.store.Runs(t.Context(), stack.RunFilter{Owner: uuid.NewString(), Before: others[0].ID})
+	if !errors.Is(err, stack.ErrRunNotFound) {
+		t.Errorf("a page after somebody else's run: %v", err)
+	}
 	for _, c := range []struct {
 		name   string
 		filter stack.RunFilter
@@ -218,6 +238,6 @@ func TestRunsAreListed(t *testing.T) {
 	if _, err := d.store.Runs(t.Context(), stack.RunFilter{Before: uuid.New()}); !errors.Is(err, stack.ErrRunNotFound) {
 		t.Errorf("before an unknown run: %v", err)
 	}
-	_, err := d.store.Runs(t.Context(), stack.RunFilter{Owner: "me"})
+	_, err = d.store.Runs(t.Context(), stack.RunFilter{Owner: "me"})
 	wantCode(t, err, service.CodeInvalidArgument)
 }

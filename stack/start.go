@@ -64,6 +64,9 @@ func (s *Store) Start(ctx context.Context, host Host, p StartParams, hold bool) 
 		body.Code = task.Code
 	}
 	err := s.tx(ctx, "start run", func(tx pgx.Tx) error {
+		if err := s.untaken(ctx, tx, p.ID); err != nil {
+			return err
+		}
 		runStatus, status, claimed := StatusQueued, StatusPending, (*uuid.UUID)(nil)
 		if hold {
 			runStatus, status, claimed = StatusProcessing, StatusProcessing, &host.ID
@@ -89,11 +92,29 @@ func (s *Store) Start(ctx context.Context, host Host, p StartParams, hold bool) 
 		}
 		return b.send(ctx, tx)
 	})
-	if taken(err) {
+	if taken(err) || errors.Is(err, errTaken) {
 		return Body{}, &service.Error{Code: CodeRunExists, Status: http.StatusConflict,
 			Message: "There is a run with the id " + body.TaskRun.String() + " already: leave the id out, or give a new one."}
 	}
 	return body, err
+}
+
+var errTaken = errors.New("id taken")
+
+// untaken refuses an id that leads somewhere already: that of a stack_run, by
+// which its run is found too, or that of a run which is gone and whose call is not.
+func (s *Store) untaken(ctx context.Context, tx pgx.Tx, id uuid.UUID) error {
+	if id == uuid.Nil {
+		return nil
+	}
+	var taken bool
+	err := tx.QueryRow(ctx, `
+		select exists (select from public.stack_runs where id = @id or child_task_run_id = @id or parent_task_run_id = @id)
+			or exists (select from public.task_runs where parent_run_id = @id)`, pgx.StrictNamedArgs{"id": id}).Scan(&taken)
+	if err == nil && taken {
+		err = errTaken
+	}
+	return err
 }
 
 // checkGiven checks the code of a run that brings its own. Whether it parses

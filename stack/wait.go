@@ -2,55 +2,136 @@ package stack
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 )
 
-// A run that another host may be running is looked for at intervals that grow
-// from the first to the last of these; ends in this process are heard at once.
+// What other hosts may end is looked for at intervals that grow from the first
+// to the last of these, in one query for all who wait; ends in this process are
+// heard at once.
 const (
 	firstPoll = 25 * time.Millisecond
 	lastPoll  = 500 * time.Millisecond
 )
 
+// lookoutShare bounds what looking out costs: it rests so many times as long as
+// its last query took.
+const lookoutShare = 10
+
 // Wait returns the run when it has ended, or as it is when ctx is done.
 // ErrRunNotFound if there is none.
 func (p *Processor) Wait(ctx context.Context, id uuid.UUID) (Run, error) {
-	run, err := p.look(ctx, id)
-	if err != nil || run.Ended() {
-		return run, err
+	land, cancel := mustLand(ctx) // although the time to wait may be over
+	defer cancel()
+	run, status, err := p.cfg.Store.status(land, id)
+	if err != nil {
+		return Run{}, err
 	}
-	err = p.poll(ctx, run.ID, func() (bool, error) {
-		run, err = p.look(ctx, run.ID)
-		return run.Ended(), err
-	})
-	return run, err
+	if !ended(status) {
+		err = p.poll(ctx, run, func(land context.Context) (bool, error) {
+			_, status, err := p.cfg.Store.status(land, run)
+			return ended(status), err
+		})
+		if err != nil {
+			return Run{}, err
+		}
+	}
+	land, cancel = mustLand(ctx)
+	defer cancel()
+	return p.cfg.Store.Run(land, run)
 }
 
-// poll looks until the row with that id has ended, or ctx is done.
-func (p *Processor) poll(ctx context.Context, id uuid.UUID, look func() (ended bool, err error)) error {
+// poll returns when the row with that id has ended, which look says, or ctx is done.
+func (p *Processor) poll(ctx context.Context, id uuid.UUID, look func(context.Context) (ended bool, err error)) error {
 	end := make(chan struct{}, 1)
 	p.watch(id, end)
 	defer p.unwatch(id, end)
-	for wait := firstPoll; ; wait = min(wait*3/2, lastPoll) {
-		ended, err := look()
+	for {
+		land, cancel := mustLand(ctx)
+		ended, err := look(land)
+		cancel()
 		if err != nil || ended || ctx.Err() != nil {
 			return err
 		}
 		select {
 		case <-end:
-		case <-time.After(wait):
 		case <-ctx.Done():
 		}
 	}
 }
 
-// look reads the run although the time to wait may be over.
-func (p *Processor) look(ctx context.Context, id uuid.UUID) (Run, error) {
-	land, cancel := mustLand(ctx)
-	defer cancel()
-	return p.cfg.Store.Run(land, id)
+// status finds the run that id stands for, as [Store.Run] does, and its status,
+// without what may be large.
+func (s *Store) status(ctx context.Context, id uuid.UUID) (run uuid.UUID, status string, err error) {
+	err = s.pool.QueryRow(ctx, `
+		select id, status from public.task_runs
+		where id = coalesce(
+			(select t.id from public.task_runs t where t.id = @id),
+			(select coalesce(s.child_task_run_id, s.parent_task_run_id) from public.stack_runs s where s.id = @id))`,
+		pgx.StrictNamedArgs{"id": id}).Scan(&run, &status)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return run, status, ErrRunNotFound
+	}
+	if err != nil {
+		return run, status, fmt.Errorf("look at run: %w", err)
+	}
+	return run, status, nil
+}
+
+// over returns which of these runs and rows have ended or are gone.
+func (s *Store) over(ctx context.Context, ids []uuid.UUID) ([]uuid.UUID, error) {
+	rows, err := s.pool.Query(ctx, `
+		select id from unnest(@ids::uuid[]) as waited (id)
+		where not exists (select from public.task_runs t
+				where t.id = waited.id and t.status not in ('completed', 'failed', 'cancelled'))
+			and not exists (select from public.stack_runs s
+				where s.id = waited.id and s.status not in ('completed', 'failed', 'cancelled'))`,
+		pgx.StrictNamedArgs{"ids": ids})
+	if err != nil {
+		return nil, fmt.Errorf("look out: %w", err)
+	}
+	found, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
+	if err != nil {
+		return nil, fmt.Errorf("look out: %w", err)
+	}
+	return found, nil
+}
+
+// lookOut tells waiters what has ended elsewhere, as long as there are any. If
+// the database is away it tells all: each then finds out for itself.
+func (p *Processor) lookOut() {
+	rest := firstPoll
+	for {
+		time.Sleep(rest)
+		p.mu.Lock()
+		ids := slices.Collect(maps.Keys(p.waiters))
+		fresh := p.fresh
+		p.fresh, p.lookingOut = false, len(ids) > 0
+		p.mu.Unlock()
+		if len(ids) == 0 {
+			return
+		}
+		if fresh {
+			rest = firstPoll
+		}
+		began := time.Now()
+		land, cancel := mustLand(context.Background())
+		gone, err := p.cfg.Store.over(land, ids)
+		cancel()
+		if err != nil {
+			gone = ids
+		}
+		for _, id := range gone {
+			p.tell(id)
+		}
+		rest = max(min(rest*3/2, lastPoll), lookoutShare*time.Since(began))
+	}
 }
 
 func (p *Processor) watch(id uuid.UUID, end chan struct{}) {
@@ -60,6 +141,11 @@ func (p *Processor) watch(id uuid.UUID, end chan struct{}) {
 		p.waiters[id] = map[chan struct{}]struct{}{}
 	}
 	p.waiters[id][end] = struct{}{}
+	p.fresh = true
+	if !p.lookingOut {
+		p.lookingOut = true
+		go p.lookOut()
+	}
 }
 
 func (p *Processor) unwatch(id uuid.UUID, end chan struct{}) {
