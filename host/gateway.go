@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 
 	"github.com/amberhost/amber/functions"
 	"github.com/amberhost/amber/functions/wire"
@@ -29,6 +30,7 @@ type gateway struct {
 	free      map[string]bool // functions that ask for no key
 	open      bool
 	bodyLimit int64
+	inFlight  atomic.Int64 // bytes of large bodies, see metered
 	limits    Limits
 	health    func(context.Context) map[string]string // status and why
 	log       *slog.Logger
@@ -100,6 +102,7 @@ func (g *gateway) route(w http.ResponseWriter, r *http.Request) {
 	}
 	r = r.WithContext(wire.WithCaller(r.Context(), caller))
 	if g.limit(w, r) {
+		defer release(r)
 		http.StripPrefix(prefix, f.Handler).ServeHTTP(w, r)
 	}
 }

@@ -18,8 +18,11 @@ func TestRotation(t *testing.T) {
 		c.AmberKeys = keys
 		return c
 	}
-	first := serve(t, with(old))
+	first := serve(t, with(old+","+fresh))
 	first.awaitBegun(t)
+	if err := host.New(with(newKey(t, "newest") + "," + old + "," + fresh)).Run(t.Context()); err == nil || !strings.Contains(err.Error(), `without key "newest"`) {
+		t.Errorf("a host that seals with what a running host lacks: %v", err)
+	}
 	a := first.do(t, "POST", execute, `{"taskName":"sleep","input":300}`, service)
 	id := a.text(t, "taskRunId")
 	first.awaitSuspended(t)

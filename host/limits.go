@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/amberhost/amber/functions/wire"
@@ -87,7 +88,46 @@ func (g *gateway) limit(w http.ResponseWriter, r *http.Request) bool {
 		refuse(w, *refused)
 		return false
 	}
+	r.Body = &metered{ReadCloser: r.Body, inFlight: &g.inFlight, most: max(mostInFlight, 2*g.bodyLimit)}
 	return true
+}
+
+// mostInFlight bounds what the large bodies of all requests under way have
+// together: a body takes many times its size while it is worked for. Of each
+// body the first smallBody bytes are free, so that ordinary requests are served
+// whatever others send.
+const (
+	mostInFlight = 64 << 20
+	smallBody    = 64 << 10
+)
+
+// metered counts what is read of a body until release.
+type metered struct {
+	io.ReadCloser
+	inFlight *atomic.Int64
+	most     int64
+	read     int64
+	charged  int64
+}
+
+func (b *metered) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.read += int64(n)
+	if more := b.read - smallBody - b.charged; more > 0 {
+		b.charged += more
+		if b.inFlight.Add(more) > b.most {
+			return 0, &wire.Problem{Status: http.StatusServiceUnavailable, Code: "BUSY",
+				Message: "The host has as many large requests as it takes at once. Try again in a moment."}
+		}
+	}
+	return n, err
+}
+
+// release gives back what the request's body was charged.
+func release(r *http.Request) {
+	if b, ok := r.Body.(*metered); ok {
+		b.inFlight.Add(-b.charged)
+	}
 }
 
 // listener closes connections whose clients do not take what they are sent.

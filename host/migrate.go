@@ -3,8 +3,10 @@ package host
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/amberhost/amber/migrations"
+	"github.com/amberhost/amber/supabase/local"
 )
 
 // Migrate brings the configured database up to date and returns what that changed.
@@ -34,4 +36,17 @@ func Migrate(ctx context.Context, c Config, dryRun bool) (report migrations.Repo
 		return err
 	})
 	return report, err
+}
+
+// HasDatabase reports whether there is a database to work on: one was given, or
+// the data directory has an embedded one.
+func (c Config) HasDatabase() (bool, error) {
+	if c.DatabaseURL != "" {
+		return true, nil
+	}
+	found, err := local.HasDatabase(c.postgresDir())
+	if err != nil {
+		return false, fmt.Errorf("look for a database: %w", err)
+	}
+	return found, nil
 }

@@ -58,7 +58,11 @@ func TestManyWaiters(t *testing.T) {
 		}
 	}
 	took := time.Since(began)
-	t.Logf("%d clients: %d connections to the database, %.0f transactions a second", clients, most, float64(transactions(t, conn)-before)/took.Seconds())
+	rate := float64(transactions(t, conn)-before) / took.Seconds()
+	t.Logf("%d clients: %d connections to the database, %.0f transactions a second", clients, most, rate)
+	if rate > float64(clients) { // each looking for itself makes three and more
+		t.Errorf("%d clients that wait make %.0f transactions a second", clients, rate)
+	}
 	if most > max(16, runtime.NumCPU())+10 { // the pool's, and a few beside it
 		t.Errorf("%d clients took %d connections to the database", clients, most)
 	}

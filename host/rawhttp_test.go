@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -48,7 +49,7 @@ func exchange(t *testing.T, address, sent string) []answer {
 func sees(w http.ResponseWriter, r *http.Request) {
 	body, err := wire.ReadBody(r)
 	if err != nil {
-		wire.Fail(w, r, nil, err)
+		wire.Fail(w, r, slog.New(slog.DiscardHandler), err)
 		return
 	}
 	wire.JSON(w, 200, map[string]string{"saw": r.Method + " " + r.URL.Path + "?" + r.URL.RawQuery + " " + string(body)})

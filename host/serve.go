@@ -106,6 +106,10 @@ func (h *Host) announce(b *building) {
 		c.Log.Warn("the " + known + " is the one that every local Supabase project has: whoever reaches this host can do everything")
 	}
 	means := map[string]string{"publish": "publish tasks"}
+	if !c.Open {
+		means["quickjs"] = "run code of their own"
+	}
+	reads := map[string]string{"publish": "; such tasks read every key of the keystore", "quickjs": "; it reads every key of the keystore"}
 	for _, f := range b.functions {
 		does := cmp.Or(means[f.Name], "call "+f.Name)
 		said := c.function(f.Name)
@@ -115,7 +119,7 @@ func (h *Host) announce(b *building) {
 		case c.Open && f.Access == functions.Service:
 			c.Log.Info("anybody on this machine may "+does+": this host is open", "function", f.Name)
 		case !c.Open && said.Open:
-			c.Log.Warn("anybody may "+does+", without a key: verify_jwt = false opens it", "function", f.Name, "config", said.Where)
+			c.Log.Warn("anybody may "+does+", without a key: verify_jwt = false opens it"+reads[f.Name], "function", f.Name, "config", said.Where)
 		}
 	}
 }

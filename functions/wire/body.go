@@ -87,6 +87,9 @@ func readError(err error) error {
 	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
 		return TooLarge(tooLarge.Limit)
 	}
+	if problem := (*Problem)(nil); errors.As(err, &problem) {
+		return problem
+	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return &Problem{Status: http.StatusRequestTimeout, Code: CodeTimeout,
 			Message: "The request body took too long to arrive."}

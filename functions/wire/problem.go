@@ -8,6 +8,7 @@ import (
 
 	"github.com/amberhost/amber/service"
 	"github.com/amberhost/amber/stack"
+	"github.com/amberhost/amber/supabase/keys"
 )
 
 // Codes of a [Problem] that concern the request and not what it asks for.
@@ -20,6 +21,7 @@ const (
 	CodeTooLarge         = "PAYLOAD_TOO_LARGE"
 	CodeTimeout          = "REQUEST_TIMEOUT"
 	CodeInternal         = "INTERNAL_ERROR"
+	CodeKeyMissing       = "KEY_MISSING"
 	CodeUnavailable      = "DATABASE_UNAVAILABLE"
 )
 
@@ -57,6 +59,10 @@ func ProblemOf(err error) *Problem {
 		if stack.Unavailable(err) {
 			return &Problem{Status: http.StatusServiceUnavailable, Code: CodeUnavailable,
 				Message: "The database cannot be reached now. Nothing was lost; try again."}
+		}
+		if errors.Is(err, keys.ErrUnknownKey) {
+			return &Problem{Status: http.StatusServiceUnavailable, Code: CodeKeyMissing,
+				Message: "This host lacks the key that this is sealed with. Nothing was lost; a host that has it can read it."}
 		}
 		return &Problem{Status: http.StatusInternalServerError, Code: CodeInternal,
 			Message: "An unexpected server error occurred while processing the request."}

@@ -101,7 +101,7 @@ func bounce(t testing.TB, bin string, server *url.URL, pooling Pooling, servers 
 	ended := make(chan struct{})
 	go func() { _ = cmd.Wait(); close(ended) }()
 	stop := func() { _ = cmd.Process.Kill(); <-ended }
-	lifeline, err := killWithUs(cmd.Process.Pid)
+	lifeline, err := killWithUs(cmd.Process.Pid, dir)
 	if err != nil {
 		stop()
 		return "", err
@@ -151,19 +151,21 @@ func nobody() (*syscall.Credential, error) {
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, err
 }
 
-// lifeline is a process that kills another when this one is gone: see watch.
+// lifeline is a process that kills another, and removes its directory, when this
+// one is gone: see watch.
 type lifeline struct {
 	cmd *exec.Cmd
 	end *os.File
 }
 
-func killWithUs(pid int) (*lifeline, error) {
+func killWithUs(pid int, dir string) (*lifeline, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
 	defer r.Close()
-	cmd := exec.Command("/bin/sh", "-c", `cat >/dev/null; kill -KILL "$1"`, "sh", strconv.Itoa(pid))
+	cmd := exec.Command("/bin/sh", "-c", `cat >/dev/null; kill -KILL "$1"; rm -rf "$2"`, "sh", strconv.Itoa(pid), dir)
+	cmd.Dir = "/"
 	cmd.Stdin = r
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {

@@ -1,6 +1,8 @@
 package keys
 
 import (
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -52,10 +54,18 @@ func loadRing(file string) (*Ring, error) {
 	return ring, nil
 }
 
+// FreshID returns an id for a key that is made now: the day, and four random
+// digits, since two keys of one id cannot be told apart.
+func FreshID(now time.Time) string {
+	var b [2]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return "k" + now.UTC().Format("20060102") + "-" + hex.EncodeToString(b[:])
+}
+
 // createRing writes a whole file beside the wanted one and links it there: no
 // other process sees half of it, and none replaces another's.
 func createRing(file string) error {
-	entry, err := NewKey("k" + time.Now().UTC().Format("20060102"))
+	entry, err := NewKey(FreshID(time.Now()))
 	if err != nil {
 		return err
 	}

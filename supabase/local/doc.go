@@ -1,6 +1,7 @@
 // Package local gives a host a Supabase-like database without Supabase: it runs
 // the machine's own Postgres binaries on a data directory ([Start]), or fetches
-// some, once, into a cache where the machine has none; and it makes the roles, schemas and publication that a Supabase project has ([Prepare]).
+// some, once, into a cache where the machine has none; and it makes the roles,
+// schemas and publication that a Supabase project has ([Prepare]).
 //
 //	server, err := local.Start(ctx, local.Config{Dir: "/var/lib/amber/postgres"})
 //	if err != nil {
