@@ -74,7 +74,8 @@ func (e *apiError) Error() string {
 func temporary(err error) bool {
 	var unreachable *unreachableError
 	var api *apiError
-	return errors.As(err, &unreachable) || errors.As(err, &api) && api.Status >= 500
+	return errors.As(err, &unreachable) ||
+		errors.As(err, &api) && api.Status >= http.StatusBadGateway && api.Status <= http.StatusGatewayTimeout
 }
 
 // execute starts a task and returns the id of its run. input is sent as it is.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"github.com/spf13/cobra"
 
 	"github.com/amberhost/amber/host"
@@ -47,10 +48,12 @@ type value struct {
 // config shows the settings even if one is wrong: that is when people look.
 func (p *program) config(sources host.Sources) error {
 	values, wrong := host.Explain(sources)
+	warnings := []string{}
 	if wrong == nil {
 		config, err := host.Load(sources)
 		if wrong = err; err == nil {
 			wrong = config.Check()
+			warnings = orEmpty(config.Warnings)
 		}
 	}
 	var err error
@@ -58,7 +61,8 @@ func (p *program) config(sources host.Sources) error {
 		answer := struct {
 			Mode     host.Mode `json:"mode"`
 			Settings []value   `json:"settings"`
-		}{Mode: sources.Mode, Settings: []value{}}
+			Warnings []string  `json:"warnings"`
+		}{Mode: sources.Mode, Settings: []value{}, Warnings: warnings}
 		for _, v := range values {
 			answer.Settings = append(answer.Settings, value{v.Name, v.Text, v.Source, orEmpty(v.Env), v.TOML})
 		}
@@ -73,6 +77,11 @@ func (p *program) config(sources host.Sources) error {
 			t.add(words(v.Name), words(text), words(v.Source))
 		}
 		err = p.printTable(t)
+	}
+	if p.output != outputJSON {
+		for _, w := range warnings {
+			fmt.Fprintf(p.stderr, "warning: %s\n", printable(w))
+		}
 	}
 	if err != nil {
 		return err

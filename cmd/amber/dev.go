@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/signal"
@@ -96,6 +97,9 @@ func (p *program) dev(cmd *cobra.Command, config host.Config) error {
 // host runs a host until it is told to stop. It outlives who reads its output.
 func (p *program) host(cmd *cobra.Command, config host.Config) error {
 	signal.Ignore(syscall.SIGPIPE)
+	context.AfterFunc(cmd.Context(), func() {
+		config.Log.Info("stopping: runs are saved where they next await; a second signal stops at once")
+	})
 	err := host.New(config).Run(cmd.Context())
 	if err != nil && cmd.Context().Err() == nil {
 		return fmt.Errorf("%s: %w", cmd.Name(), err)

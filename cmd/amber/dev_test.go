@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/amberhost/amber/host"
+	"github.com/amberhost/amber/supabase/keys"
 )
 
 func TestDevRefusesATakenPort(t *testing.T) {
@@ -98,8 +100,10 @@ func TestKill(t *testing.T) {
 			watcher.end()
 		}()
 		must(t, watcher.await(test.moment))
+		logs := h.followLogs(t, test.task)
 		must(t, h.kill())
 		must(t, watcher.await("host unreachable, retrying"))
+		must(t, logs.stderr.await("the host cannot answer now, retrying"))
 		must(t, h.start())
 		if code := <-exit; code != 0 {
 			t.Fatalf("%s: exit %d: %s", test.task, code, watcher)
@@ -110,6 +114,42 @@ func TestKill(t *testing.T) {
 		if !strings.Contains(watcher.String(), "host is back") {
 			t.Errorf("the host's return is not told:\n%s", watcher)
 		}
+		logs.check(t)
+	}
+}
+
+// tail is amber logs -f under way.
+type tail struct {
+	args           []string
+	stdout, stderr *console
+	exit           chan int
+}
+
+// followLogs starts amber logs -f of the latest run of a task.
+func (h *devHost) followLogs(t *testing.T, task string) *tail {
+	t.Helper()
+	rows, err := newClient(h.url, keys.Local().ServiceRoleKey).runs(t.Context(), runFilter{task: task, limit: 1})
+	must(t, err)
+	l := &tail{[]string{"logs", rows[0].ID, "--url", h.url}, newConsole(), newConsole(), make(chan int, 1)}
+	go func() {
+		l.exit <- run(t.Context(), append(slices.Clone(l.args), "-f"), strings.NewReader(""), l.stdout, l.stderr, noEnv)
+	}()
+	must(t, l.stdout.await("  info   "))
+	return l
+}
+
+// check wants every line shown, and once, when the run has ended.
+func (l *tail) check(t *testing.T) {
+	t.Helper()
+	if code := <-l.exit; code != 0 {
+		t.Errorf("logs -f: exit %d: %s", code, l.stderr)
+	}
+	want := "amber: the host cannot answer now, retrying (the run is safe in its database)\namber: the host is back\n"
+	if got := l.stderr.String(); got != want {
+		t.Errorf("logs -f told %q, want %q", got, want)
+	}
+	if code, all, _ := amber(t, l.args...); code != 0 || l.stdout.String() != all {
+		t.Errorf("logs -f showed\n%s\nlogs shows\n%s", l.stdout, all)
 	}
 }
 

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"fmt"
 	"strconv"
 	"time"
@@ -23,9 +21,10 @@ are not the API keys that callers have: ` + "`amber status`" + ` shows those.)
 AMBER_KEYS is a list, id:base64,id:base64: the first one seals, all of them open. To change the
 key of a database while its hosts run:
 
-  1. put a new one in front of the old, on all hosts:  AMBER_KEYS=NEW,OLD
-  2. amber keys reseal
-  3. drop the old one, on all hosts:                   AMBER_KEYS=NEW`,
+  1. put a new one behind the old, on all hosts, so that all can read it:  AMBER_KEYS=OLD,NEW
+  2. then put it in front, on all hosts:                                   AMBER_KEYS=NEW,OLD
+  3. amber keys reseal
+  4. drop the old one, on all hosts:                                       AMBER_KEYS=NEW`,
 		Example: example(`
 			amber keys new
 			amber keys list
@@ -46,7 +45,7 @@ database too; without ID it is the day and four random digits.`,
 		Example: example(`
 			amber keys new
 			amber keys new spring-2027
-			export AMBER_KEYS=$(amber keys new),$AMBER_KEYS`),
+			export AMBER_KEYS=$AMBER_KEYS,$(amber keys new)`),
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
 				return usagef(cmd, "keys new takes one id, not %d", len(args))
@@ -54,7 +53,7 @@ database too; without ID it is the day and four random digits.`,
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			id := freshID(time.Now())
+			id := keys.FreshID(time.Now())
 			if len(args) == 1 {
 				id = args[0]
 			}
@@ -69,12 +68,6 @@ database too; without ID it is the day and four random digits.`,
 		},
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
-}
-
-func freshID(now time.Time) string {
-	var b [2]byte
-	_, _ = rand.Read(b[:]) // never fails
-	return "k" + now.UTC().Format("20060102") + "-" + hex.EncodeToString(b[:])
 }
 
 // keySettings are what it takes to open what a host has sealed.
@@ -118,7 +111,7 @@ func (s *settings) ofAny(p *program, cmd *cobra.Command) (host.Config, error) {
 	if err != nil {
 		return host.Config{}, err
 	}
-	return s.load(p, cmd, sources)
+	return s.loadExisting(p, cmd, sources)
 }
 
 // keyUse is a key in JSON.

@@ -98,7 +98,7 @@ func (v *logView) tell(lost bool) {
 	}
 	text := "amber: the host is back\n"
 	if lost {
-		text = "amber: the host does not answer, retrying (the run is safe in its database)\n"
+		text = "amber: the host cannot answer now, retrying (the run is safe in its database)\n"
 	}
 	_, _ = io.WriteString(v.program.stderr, text)
 }

@@ -17,10 +17,11 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// The first signal asks for an orderly stop. After it signals have their
-	// default effect again, so that a second one ends the process at once.
-	context.AfterFunc(ctx, stop)
+	// The first signal asks for an orderly stop. Before anybody hears of it,
+	// signals have their default effect again: a second one ends the process at once.
+	signals, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, cancel := context.WithCancel(context.Background())
+	context.AfterFunc(signals, func() { stop(); cancel() })
 	p := &program{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv, environ: os.Environ()}
 	os.Exit(p.run(ctx, os.Args[1:]))
 }

@@ -46,7 +46,7 @@ Exit status: 0 the database is up to date, 1 it cannot be, 2 wrong usage.`,
 			if err != nil {
 				return err
 			}
-			config, err := given.load(p, cmd, sources)
+			config, err := given.loadExisting(p, cmd, sources)
 			if err != nil {
 				return err
 			}

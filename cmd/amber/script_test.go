@@ -157,19 +157,21 @@ func scriptStart(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	p.cmd.Stdout, p.cmd.Stderr = p.stdout, p.stderr
 	ts.Check(p.cmd.Start())
-	go func() {
-		err := p.cmd.Wait()
-		p.stdout.end()
-		p.stderr.end()
-		p.ended <- err
-	}()
+	go p.wait()
 	ts.Value(started).(processes)[args[0]] = p
-	ts.Defer(func() { p.cleanUp() })
+	ts.Defer(p.cleanUp)
 }
 
 // scriptVariables are those that a process beside the script gets.
 var scriptVariables = []string{"PATH", "HOME", "TMPDIR", "TZ", "AMBER_DATA", "AMBER_CACHE", "AMBER_POSTGRES_BIN", "AMBER_URL", "AMBER_PORT",
 	"AMBER_DB_PORT", "AMBER_KEY", "AMBER_KEYS", "DATABASE_URL", "SUPABASE_JWT_SECRET", "SUPABASE_SECRET_KEY"}
+
+func (p *process) wait() {
+	err := p.cmd.Wait()
+	p.stdout.end()
+	p.stderr.end()
+	p.ended <- err
+}
 
 // cleanUp ends a process that a failed script has left.
 func (p *process) cleanUp() {

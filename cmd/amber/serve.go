@@ -83,11 +83,12 @@ Exit status: 0 stopped as told, 1 could not start or failed, 2 wrong settings.`,
 // serve serves until it is told to stop, and says once that it does.
 func (p *program) serve(cmd *cobra.Command, config host.Config) error {
 	config.Ready = func(info host.Info) {
-		if p.output == outputJSON {
-			_ = p.printLine(readyOf(info)) // nobody reads it: no reason to stop serving
-			return
+		if p.output == outputJSON { // if nobody reads it, that is no reason to stop serving
+			_ = p.printLine(readyOf(info))
+		} else {
+			_ = p.print(fmt.Sprintf("ready: %s, database %s, process %d\n", info.URL, info.Database, os.Getpid()))
 		}
-		_ = p.print(fmt.Sprintf("ready: %s, database %s, process %d\n", info.URL, info.Database, os.Getpid()))
+		config.Log.Debug("ready", "url", info.URL)
 	}
 	return p.host(cmd, config)
 }

@@ -131,6 +131,20 @@ func (s *settings) load(p *program, cmd *cobra.Command, sources host.Sources) (h
 	return config, nil
 }
 
+// loadExisting is load for commands that look after a database: unless --mode
+// says so, none of them makes an embedded one by the way.
+func (s *settings) loadExisting(p *program, cmd *cobra.Command, sources host.Sources) (host.Config, error) {
+	config, err := s.load(p, cmd, sources)
+	if err != nil || s.mode != "" {
+		return config, err
+	}
+	found, err := config.HasDatabase()
+	if err == nil && !found {
+		err = usagef(cmd, "there is no database: set DATABASE_URL or give --database-url (amber dev would make one in %s; --mode dev means that one)", config.DataDir)
+	}
+	return config, err
+}
+
 // hostLog returns the log of a host. Unless a format was asked for, people get
 // text, and whatever collects the lines of a serving host gets JSON.
 func (p *program) hostLog(config host.Config, sources host.Sources) *slog.Logger {

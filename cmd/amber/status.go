@@ -150,11 +150,9 @@ func projectOf(c *client, getenv func(string) string) []namedValue {
 	if !c.local {
 		return values
 	}
-	config, err := host.Load(host.Sources{Mode: host.Dev, Getenv: getenv})
+	config, err := localConfig(getenv)
 	if err != nil {
-		if config, err = host.Load(host.Sources{Mode: host.Serve, Getenv: getenv}); err != nil {
-			return values
-		}
+		return values
 	}
 	database := config.DatabaseURL
 	if database == "" && config.Mode == host.Dev {

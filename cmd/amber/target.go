@@ -56,13 +56,20 @@ func (t *target) client(cmd *cobra.Command, getenv func(string) string) (*client
 	return c, nil
 }
 
-// localKey is the key that amber dev takes here.
+// localKey is the key that a host takes which has the settings that are here.
 func localKey(getenv func(string) string) string {
+	config, _ := localConfig(getenv) // says nothing if it fails
+	return cmp.Or(config.Keys.ServiceRoleKey, config.Keys.SecretKey, keys.Local().ServiceRoleKey)
+}
+
+// localConfig is the configuration of amber dev here, or of amber serve if the
+// settings are that one's.
+func localConfig(getenv func(string) string) (host.Config, error) {
 	config, err := host.Load(host.Sources{Mode: host.Dev, Getenv: getenv})
-	if err != nil || config.Keys.ServiceRoleKey == "" {
-		return keys.Local().ServiceRoleKey
+	if err != nil {
+		config, err = host.Load(host.Sources{Mode: host.Serve, Getenv: getenv})
 	}
-	return config.Keys.ServiceRoleKey
+	return config, err
 }
 
 // keyVariables names the variables that may hold base's key, the likelier
