@@ -70,6 +70,7 @@ type Processor struct {
 	inFlight map[uuid.UUID]string // calls of services, for people
 	waiters  map[uuid.UUID]map[chan struct{}]struct{}
 
+	unwatched         chan struct{}         // hint: nobody waits any more
 	lookingOut, fresh bool                  // for waiters, see lookOut; some of them are new
 	alarms            map[uuid.UUID]*alarms // by the body that waits
 }
@@ -87,7 +88,7 @@ func NewProcessor(cfg Config) *Processor {
 	return &Processor{
 		cfg: cfg, jobs: make(chan func(context.Context)), wake: make(chan struct{}, 1),
 		calls: make(chan struct{}, cfg.MaxCalls), ready: make(chan struct{}), stopped: make(chan struct{}),
-		frames: map[uuid.UUID]*frame{}, inFlight: map[uuid.UUID]string{}, waiters: map[uuid.UUID]map[chan struct{}]struct{}{}, alarms: map[uuid.UUID]*alarms{},
+		frames: map[uuid.UUID]*frame{}, inFlight: map[uuid.UUID]string{}, waiters: map[uuid.UUID]map[chan struct{}]struct{}{}, unwatched: make(chan struct{}, 1), alarms: map[uuid.UUID]*alarms{},
 	}
 }
 

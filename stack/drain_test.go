@@ -128,7 +128,7 @@ func TestLeavingHandsOver(t *testing.T) {
 	slow, quick := &gate{open: make(chan struct{})}, &gate{open: make(chan struct{})}
 	var late atomic.Int64 // slices and calls that the leaving host began
 	leaving, stop := d.host(func(c *stack.Config) {
-		c.HostName, c.Drain = "leaving", time.Hour
+		c.HostName, c.Drain, c.Lease = "leaving", time.Hour, time.Hour // nothing but its leaving gives rows back
 		c.Services = map[string]service.Service{"gate": quick, "slow": slow, "echo": counting{&late}}
 	})
 	var runs []uuid.UUID

@@ -108,7 +108,10 @@ func (s *Store) over(ctx context.Context, ids []uuid.UUID) ([]uuid.UUID, error) 
 func (p *Processor) lookOut() {
 	rest := firstPoll
 	for {
-		time.Sleep(rest)
+		select {
+		case <-time.After(rest):
+		case <-p.unwatched:
+		}
 		p.mu.Lock()
 		ids := slices.Collect(maps.Keys(p.waiters))
 		fresh := p.fresh
@@ -154,6 +157,12 @@ func (p *Processor) unwatch(id uuid.UUID, end chan struct{}) {
 	delete(p.waiters[id], end)
 	if len(p.waiters[id]) == 0 {
 		delete(p.waiters, id)
+	}
+	if len(p.waiters) == 0 {
+		select {
+		case p.unwatched <- struct{}{}:
+		default:
+		}
 	}
 }
 
