@@ -110,6 +110,11 @@ func TestSecondResumeLosesItsClaim(t *testing.T) {
 	t.Parallel()
 	d, e, host := newPair(t)
 	r := newRace(d, e, host)
+	old := stack.Ending{ID: r.second.ID, TaskRun: r.second.TaskRun, Reply: service.Reply{Value: json.RawMessage(`1`)},
+		Slice: stack.Slice{Sequence: 0, Held: true}} // the row is held, and has gone on since
+	if _, err := d.store.Complete(t.Context(), host, old); err != stack.ErrClaimLost {
+		t.Errorf("an end that comes from an old snapshot: %v", err)
+	}
 	if _, err := d.store.Suspend(t.Context(), host, r.second); err != nil {
 		t.Fatal(err)
 	}
