@@ -57,11 +57,12 @@ func TestManyWaiters(t *testing.T) {
 			waiting = false
 		}
 	}
-	took := time.Since(began)
-	rate := float64(transactions(t, conn)-before) / took.Seconds()
-	t.Logf("%d clients: %d connections to the database, %.0f transactions a second", clients, most, rate)
-	if rate > float64(clients) { // each looking for itself makes three and more
-		t.Errorf("%d clients that wait make %.0f transactions a second", clients, rate)
+	took, count := time.Since(began), transactions(t, conn)-before
+	t.Logf("%d clients: %d connections to the database, %d transactions in %v", clients, most, count, took)
+	// Coming and going costs a client four or five, and the host and this test make
+	// some all the time; looking each for itself would cost a client ten more.
+	if allowed := 7*clients + int(60*took.Seconds()); count > allowed {
+		t.Errorf("%d clients that waited %v made %d transactions, more than %d", clients, took, count, allowed)
 	}
 	if most > max(16, runtime.NumCPU())+10 { // the pool's, and a few beside it
 		t.Errorf("%d clients took %d connections to the database", clients, most)
