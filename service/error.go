@@ -24,18 +24,24 @@ func (e *Error) Error() string {
 
 // Codes that more than one package gives or tests for.
 const (
-	CodeTaskNotFound      = "TASK_NOT_FOUND"     // no task_functions row of that name
-	CodeInvalidTask       = "INVALID_TASK"       // code is empty, does not parse, or exports no function
-	CodeInvalidInput      = "INVALID_INPUT"      // input is not JSON, or not storable as jsonb
-	CodeInvalidArgument   = "INVALID_ARGUMENT"   // a call's arguments are not what the service takes
-	CodeInvalidResult     = "INVALID_RESULT"     // result or argument has no JSON form, or not one jsonb can hold
-	CodeUnknownService    = "UNKNOWN_SERVICE"    // tools.<name> that nothing answers
-	CodeUnknownMethod     = "UNKNOWN_METHOD"     // the service has no such method
-	CodeServiceError      = "SERVICE_ERROR"      // the service failed with an error of its own
-	CodeTaskDeadlock      = "TASK_DEADLOCK"      // nothing left to run and nothing to wait for
-	CodeEngine            = "ENGINE_ERROR"       // the sandbox trapped; the run is lost, the host is not
-	CodeCancelled         = "CANCELLED"          // the caller ended before this call did
-	CodeImportUnsupported = "IMPORT_UNSUPPORTED" // a task used import
+	CodeTaskNotFound      = "TASK_NOT_FOUND"      // no task_functions row of that name
+	CodeInvalidTask       = "INVALID_TASK"        // code is empty, does not parse, or exports no function
+	CodeInvalidInput      = "INVALID_INPUT"       // input is not JSON, or not storable as jsonb
+	CodeInvalidArgument   = "INVALID_ARGUMENT"    // a call's arguments are not what the service takes
+	CodeInvalidResult     = "INVALID_RESULT"      // result or argument has no JSON form, or not one jsonb can hold
+	CodeUnknownService    = "UNKNOWN_SERVICE"     // tools.<name> that nothing answers
+	CodeUnknownMethod     = "UNKNOWN_METHOD"      // the service has no such method
+	CodeServiceError      = "SERVICE_ERROR"       // the service failed with an error of its own
+	CodeTaskDeadlock      = "TASK_DEADLOCK"       // nothing left to run and nothing to wait for
+	CodeEngine            = "ENGINE_ERROR"        // the sandbox trapped; the run is lost, the host is not
+	CodeCPULimit          = "CPU_LIMIT"           // a slice, or all of a run's, computed for too long
+	CodeMemoryLimit       = "MEMORY_LIMIT"        // the JavaScript heap is full
+	CodeStackLimit        = "STACK_LIMIT"         // too deep a recursion
+	CodeResultTooLarge    = "RESULT_TOO_LARGE"    // of a task or a service
+	CodeArgumentsTooLarge = "ARGUMENTS_TOO_LARGE" // of one call
+	CodeSnapshotTooLarge  = "SNAPSHOT_TOO_LARGE"  // a task that waits remembers too much
+	CodeCancelled         = "CANCELLED"           // the caller ended before this call did
+	CodeImportUnsupported = "IMPORT_UNSUPPORTED"  // a task used import
 )
 
 // Errorf makes an *Error with a code; it does not wrap.

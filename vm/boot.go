@@ -80,7 +80,7 @@ func (s *sandbox) export(ctx context.Context, name string, args ...uint64) (uint
 const gcThreshold = 1 << 20
 
 func startEngine(ctx context.Context, s *sandbox, o Options) error {
-	rt, err := s.export(ctx, "New_QJS", uint64(o.MemoryLimit), 0, 0, gcThreshold)
+	rt, err := s.export(ctx, "New_QJS", uint64(o.Limits.Memory), 0, 0, gcThreshold)
 	if err != nil {
 		return err
 	}

@@ -19,7 +19,10 @@ type codec struct {
 }
 
 // buffers are the scratch of one encoding or decoding.
-type buffers struct{ delta, packed []byte }
+type buffers struct {
+	delta, packed []byte
+	runs          []run
+}
 
 func newCodec(o Options) (*codec, error) {
 	c := &codec{keys: o.Keys, max: uint64(o.memoryPages()) * wasmPage}
@@ -30,32 +33,43 @@ func newCodec(o Options) (*codec, error) {
 		zstd.WithEncoderCRC(false)); err != nil { // AES-GCM authenticates already
 		return nil, fmt.Errorf("new zstd encoder: %w", err)
 	}
-	const listSlack = 1 << 20 // numbers before the pages
+	const listSlack = 1 << 20 // numbers before the words; a run of one takes no more than the word after it
 	if c.dec, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(o.Concurrency), zstd.WithDecoderMaxMemory(c.max+listSlack)); err != nil {
 		return nil, fmt.Errorf("new zstd decoder: %w", err)
 	}
 	return c, nil
 }
 
-// save makes the snapshot of a waiting VM.
-func (c *codec) save(image *Image, memory []byte, open []uint32, frame uuid.UUID, sequence uint64) (*Snapshot, error) {
+// save makes the snapshot of the waiting VM in s, and lets s know where it
+// differs from its image.
+func (c *codec) save(s *sandbox, frame uuid.UUID, st state) (*Snapshot, error) {
 	b := c.bufs.Get().(*buffers)
 	defer c.put(b)
-	b.delta = appendDelta(b.delta[:0], image, memory, open)
+	memory, _ := s.memory.Read(0, s.memory.Size())
+	s.changes = differences(s.changes[:0], s.image, memory)
+	s.known = true
+	b.delta = appendDelta(b.delta[:0], s.image, memory, s.changes, st)
 	b.packed = c.enc.EncodeAll(b.delta, b.packed[:0])
-	s := &Snapshot{Header: Header{
-		Version: snapshotVersion, Codec: codecXORZstd, Engine: engineIdentity(), Image: image.digest,
-		Frame: frame, Sequence: sequence, Size: uint32(len(memory)),
+	snap := &Snapshot{Header: Header{
+		Version: snapshotVersion, Codec: codecWordsZstd, Engine: engineIdentity(), Image: s.image.digest,
+		Frame: frame, Sequence: st.sequence, Size: uint32(len(memory)),
 	}}
-	if err := s.seal(c.keys, b.packed); err != nil {
+	if err := snap.seal(c.keys, b.packed); err != nil {
 		return nil, err
 	}
-	return s, nil
+	return snap, nil
+}
+
+// restorer is a decoded delta of either kind.
+type restorer interface {
+	memory() uint32 // its size
+	state() (open []uint32, used usage)
+	restore(image *Image, memory []byte)
 }
 
 // open decrypts and checks a snapshot, then passes its delta to use, which must
 // not keep it.
-func (c *codec) open(s *Snapshot, image *Image, use func(delta) error) error {
+func (c *codec) open(s *Snapshot, image *Image, use func(restorer) error) error {
 	packed, err := s.unseal(c.keys)
 	if err != nil {
 		return err
@@ -65,19 +79,25 @@ func (c *codec) open(s *Snapshot, image *Image, use func(delta) error) error {
 	if b.delta, err = c.dec.DecodeAll(packed, b.delta[:0]); err != nil {
 		return badSnapshot("decompress: %v", err)
 	}
-	d, err := parseDelta(b.delta, image, c.max)
+	var d restorer
+	if s.Codec == codecPagesZstd {
+		d, err = parsePages(b.delta, image, c.max)
+	} else {
+		words, wrong := parseDelta(b.delta, image, c.max, b.runs[:0])
+		d, err, b.runs = words, wrong, words.runs
+	}
 	if err != nil {
 		return err
 	}
-	if d.size != s.Size {
-		return badSnapshot("memory of %d bytes, its header says %d", d.size, s.Size)
+	if d.memory() != s.Size {
+		return badSnapshot("memory of %d bytes, its header says %d", d.memory(), s.Size)
 	}
 	return use(d)
 }
 
 // put keeps small buffers for the next slice; a rare large one is let go.
 func (c *codec) put(b *buffers) {
-	if cap(b.delta)+cap(b.packed) <= 4<<20 {
+	if cap(b.delta)+cap(b.packed)+8*cap(b.runs) <= 4<<20 {
 		c.bufs.Put(b)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/tetratelabs/wazero"
 )
@@ -19,6 +20,8 @@ type Engine struct {
 	module  wazero.CompiledModule
 	base    *Image
 	slots   chan struct{} // one per slice that may run now
+	waiting atomic.Int64  // slices that wait for one
+	pool    pool
 	styles  styleCache
 
 	mu     sync.Mutex
@@ -36,6 +39,7 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 		return nil, err
 	}
 	e := &Engine{options: o, runtime: r, module: m, slots: make(chan struct{}, o.Concurrency), images: map[Digest]*Image{}}
+	e.pool.most = o.IdleMemory
 	if e.codec, err = newCodec(o); err == nil {
 		err = e.bootBase(ctx)
 	}
@@ -61,6 +65,7 @@ func (e *Engine) bootBase(ctx context.Context) error {
 
 // Close frees compiled code and idle VMs. No slice may be running.
 func (e *Engine) Close(ctx context.Context) error {
+	e.drop(e.pool.close())
 	return e.runtime.Close(ctx)
 }
 
@@ -101,11 +106,17 @@ func (e *Engine) image(ctx context.Context, d Digest) (*Image, error) {
 
 func (e *Engine) maxMemory() uint64 { return uint64(e.options.memoryPages()) * wasmPage }
 
-// enter waits for a slot. The caller leaves by calling the function returned.
+// enter waits for a slot, unless too many do already. The caller leaves by
+// calling the function returned.
 func (e *Engine) enter(ctx context.Context) (leave func(), err error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
+	if e.waiting.Add(1) > int64(e.options.Queue) {
+		e.waiting.Add(-1)
+		return nil, ErrBusy
+	}
+	defer e.waiting.Add(-1)
 	select {
 	case e.slots <- struct{}{}:
 		return func() { <-e.slots }, nil

@@ -59,7 +59,7 @@ func TestContext(t *testing.T) {
 // TestTrapsHarmNobody: VMs that trapped or grew are thrown away while others go on.
 func TestTrapsHarmNobody(t *testing.T) {
 	t.Parallel()
-	e := newEngine(t, func(o *vm.Options) { o.Concurrency, o.MemoryLimit = 2, 8<<20 })
+	e := newEngine(t, func(o *vm.Options) { o.Concurrency, o.Limits.Memory = 2, 8<<20 })
 	var wg sync.WaitGroup
 	for i, code := range []string{
 		`module.exports = function f() { return f() + 1 }`,

@@ -23,7 +23,6 @@ const (
 )
 
 var (
-	errStackOverflow = errors.New("guest stack overflow")
 	errGuestExit     = errors.New("guest called exit")
 	errHostCall      = errors.New("guest passed a bad argument to its host")
 	errHostReentered = errors.New("guest called its host from within a call to it")
@@ -65,6 +64,8 @@ func (s *sandbox) guardCall(ctx context.Context, value uint64, object, what uint
 		s.rejected(ctx, object, value)
 	case what == harden.Heard:
 		s.heard(ctx, object)
+	case value == harden.Tick:
+		s.tick()
 	case value == harden.TrapStack:
 		panic(errStackOverflow)
 	default:

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
-	"sync"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -23,9 +22,6 @@ type Image struct {
 	anchors
 	memory []byte
 	digest Digest
-
-	mu   sync.Mutex
-	idle []*sandbox // instances with memory of exactly this image's size
 }
 
 // anchors are the addresses and JavaScript values of an image that its host

@@ -39,6 +39,9 @@ const trackerIndex = 542
 // guarded are the places of the engine that lower its stack pointer.
 var guarded = harden.Counts{Prologues: 418, Moves: 138}
 
+// paying are the places of the engine that cost fuel.
+var paying = harden.FuelCounts{Loops: 1724, Free: 2, Bulk: 4, Polls: 1}
+
 // engineIdentity is the digest that snapshots are bound to. It does not depend
 // on how the code is rewritten: a rewriter changes no memory layout.
 func engineIdentity() Digest {
@@ -53,6 +56,9 @@ func hardenedWasm() ([]byte, error) {
 	}
 	wasm, err := harden.Rewrite(qjsWasm, guarded)
 	if err != nil {
+		return nil, err
+	}
+	if wasm, err = harden.AddFuel(wasm, paying); err != nil {
 		return nil, err
 	}
 	wasm, index, err := harden.AddTracker(wasm)

@@ -9,23 +9,21 @@ import (
 )
 
 const (
-	defaultMemoryLimit = 64 << 20
 	// memorySlack is what linear memory may hold beyond the JavaScript heap:
 	// the image, the stack, arguments on their way in, and fragmentation.
 	memorySlack = 64 << 20
 	// stackSize is the guest's C stack: some 3,000 JavaScript frames. It is
 	// part of the memory layout, see [Engine.Identity].
 	stackSize = 1 << 20
-	// maxLogLines and maxLogBytes bound the console output of one slice and of one line.
-	maxLogLines = 10_000
-	maxLogBytes = 64 << 10
 )
 
 // Options configure an Engine. The zero value works, but seals with no keys: Keys is required.
 type Options struct {
 	CacheDir    string                                                   // where compiled code is kept between processes; "" keeps none
 	Concurrency int                                                      // slices that run at once; 0 means GOMAXPROCS
-	MemoryLimit uint32                                                   // bytes of JS heap per VM; 0 means 64 MiB
+	Queue       int                                                      // slices that may wait for their turn; more get ErrBusy; 0 means 10,000
+	IdleMemory  uint64                                                   // bytes that idle VMs may keep; 0 means 64 MiB
+	Limits      Limits                                                   // of each task
 	Keys        *keys.Ring                                               // seals and opens snapshots
 	LoadImage   func(ctx context.Context, digest Digest) ([]byte, error) // finds an image this process did not boot; nil: none
 	Log         *slog.Logger                                             // nil discards
@@ -35,9 +33,13 @@ func (o Options) withDefaults() Options {
 	if o.Concurrency <= 0 {
 		o.Concurrency = runtime.GOMAXPROCS(0)
 	}
-	if o.MemoryLimit == 0 {
-		o.MemoryLimit = defaultMemoryLimit
+	if o.Queue <= 0 {
+		o.Queue = 10_000
 	}
+	if o.IdleMemory == 0 {
+		o.IdleMemory = 64 << 20
+	}
+	o.Limits = o.Limits.withDefaults()
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -46,5 +48,5 @@ func (o Options) withDefaults() Options {
 
 // memoryPages is the largest linear memory of a VM, in wasm pages.
 func (o Options) memoryPages() uint32 {
-	return uint32((uint64(o.MemoryLimit) + memorySlack + wasmPage - 1) / wasmPage)
+	return uint32((uint64(o.Limits.Memory) + memorySlack + wasmPage - 1) / wasmPage)
 }

@@ -26,4 +26,5 @@ type Outcome struct {
 	Open      []uint32 // calls without a reply after this slice, those of Calls included
 	Snapshot  *Snapshot
 	Logs      []Log
+	CPU       time.Duration // what the slice computed, as fuel: see Limits
 }

@@ -2,20 +2,130 @@ package vm
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
+	"sync"
 )
 
-// take returns a sandbox whose memory is a copy of image, and then size bytes
-// long in all. Only a sandbox of the image's own size comes from the pool:
-// memory never shrinks, and an allocator that finds more of it than its image
-// knows would strand the rest.
-func (e *Engine) take(ctx context.Context, image *Image, size uint32) (*sandbox, error) {
-	if size == uint32(len(image.memory)) {
-		if s := image.idleSandbox(); s != nil {
-			s.reset()
-			return s, nil
+// ErrBusy says that a slice was not begun because too many wait for their turn.
+var ErrBusy = errors.New("vm: too many slices wait for a VM")
+
+// pool keeps idle VMs. All that there are is bounded: those that run by the
+// slots, each by the memory limit, and those that are idle by most.
+type pool struct {
+	mu        sync.Mutex
+	idle      []*sandbox // the one used last comes last
+	size      uint64     // bytes of memory that idle VMs have
+	most      uint64
+	refilling bool
+	closed    bool
+	refills   sync.WaitGroup
+}
+
+// take returns an idle VM of that image with size bytes of memory, or nil.
+// Memory never shrinks, and an allocator that finds more of it than its image
+// knows would strand the rest: so the size has to fit.
+func (p *pool) take(image *Image, size uint32) *sandbox {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i, s := range slices.Backward(p.idle) {
+		if s.image == image && s.memory.Size() == size {
+			p.idle = slices.Delete(p.idle, i, i+1)
+			p.size -= uint64(size)
+			return s
 		}
 	}
+	return nil
+}
+
+// give takes a VM in, and returns those that there is no more room for: the ones
+// that were used least lately.
+func (p *pool) give(s *sandbox) (drop []*sandbox) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return []*sandbox{s}
+	}
+	p.idle = append(p.idle, s)
+	p.size += uint64(s.memory.Size())
+	for p.size > p.most {
+		drop = append(drop, p.idle[0])
+		p.size -= uint64(p.idle[0].memory.Size())
+		p.idle = slices.Delete(p.idle, 0, 1)
+	}
+	return drop
+}
+
+// low reports whether there are fewer than few idle VMs of an image's own size,
+// and room for one more.
+func (p *pool) low(image *Image, few int) bool {
+	n := 0
+	for _, s := range p.idle {
+		if s.image == image && int(s.memory.Size()) == len(image.memory) {
+			n++
+		}
+	}
+	return n < few && p.size+uint64(len(image.memory)) <= p.most
+}
+
+// refill makes VMs of an image, in the background, until there are few of them:
+// the next task shall not wait for what a trap or a growth took away.
+func (e *Engine) refill(image *Image, few int) {
+	p := &e.pool
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.refilling || p.closed || !p.low(image, few) {
+		return
+	}
+	p.refilling = true
+	p.refills.Go(func() {
+		for more := true; more; {
+			s, err := e.newVM(context.Background(), image, uint32(len(image.memory)))
+			if err != nil {
+				e.options.Log.Warn("make a VM in advance", "err", err)
+			} else {
+				e.drop(p.give(s))
+			}
+			p.mu.Lock()
+			more = err == nil && !p.closed && p.low(image, few)
+			p.refilling = more
+			p.mu.Unlock()
+		}
+	})
+}
+
+// close returns all VMs and takes no more.
+func (p *pool) close() []*sandbox {
+	p.mu.Lock()
+	p.closed = true
+	idle := p.idle
+	p.idle, p.size = nil, 0
+	p.mu.Unlock()
+	p.refills.Wait()
+	return idle
+}
+
+func (e *Engine) drop(vms []*sandbox) {
+	for _, s := range vms {
+		s.close(context.Background())
+	}
+}
+
+// take returns a VM whose memory is a copy of image, and then size bytes long in all.
+func (e *Engine) take(ctx context.Context, image *Image, size uint32) (*sandbox, error) {
+	if s := e.pool.take(image, size); s != nil {
+		s.reset()
+		return s, nil
+	}
+	s, err := e.newVM(ctx, image, size)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (e *Engine) newVM(ctx context.Context, image *Image, size uint32) (*sandbox, error) {
 	s, err := newSandbox(ctx, e.runtime, e.module)
 	if err != nil {
 		return nil, err
@@ -28,50 +138,42 @@ func (e *Engine) take(ctx context.Context, image *Image, size uint32) (*sandbox,
 	}
 	if _, ok := s.memory.Grow((size - have) / wasmPage); !ok {
 		s.close(ctx)
-		return nil, fmt.Errorf("grow a sandbox to %d bytes: over the memory limit", size)
+		return nil, fmt.Errorf("grow a sandbox to %d bytes: over the memory limit, or no memory", size)
 	}
 	s.reset()
 	return s, nil
 }
 
-// give returns a sandbox after use: to the pool, or to nowhere when it trapped or grew.
+// give returns a VM after use: to the pool, or to nowhere when it trapped.
 func (e *Engine) give(ctx context.Context, s *sandbox) {
 	s.slice, s.rejections = nil, nil
-	fit := !s.dead && s.memory.Size() == uint32(len(s.image.memory)) && uint32(s.stackPointer.Get()) == s.image.StackHigh
-	if fit && s.image.keep(s, cap(e.slots)) {
-		return
+	s.meter = meter{}
+	image := s.image
+	if s.dead || uint32(s.stackPointer.Get()) != image.StackHigh {
+		s.close(ctx)
+	} else {
+		e.drop(e.pool.give(s))
 	}
-	s.close(ctx)
+	e.refill(image, min(cap(e.slots), maxSpare))
 }
 
-func (i *Image) idleSandbox() *sandbox {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	n := len(i.idle)
-	if n == 0 {
-		return nil
-	}
-	s := i.idle[n-1]
-	i.idle = i.idle[:n-1]
-	return s
-}
+// maxSpare is how many VMs are kept ready of an image that is in use.
+const maxSpare = 4
 
-func (i *Image) keep(s *sandbox, most int) bool {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if len(i.idle) >= most {
-		return false
-	}
-	i.idle = append(i.idle, s)
-	return true
-}
-
-// reset makes the sandbox's memory the image's.
+// reset makes the sandbox's memory the image's, and zeros beyond.
 func (s *sandbox) reset() {
 	m, _ := s.memory.Read(0, s.memory.Size())
-	low, high := s.image.StackLow, s.image.StackHigh
-	copy(m[:low], s.image.memory[:low])
-	copy(m[high:], s.image.memory[high:])
+	image, low, high := s.image.memory, s.image.StackLow, s.image.StackHigh
+	if s.known {
+		for _, r := range s.changes {
+			at, end := int(r.at), int(r.at+r.words*wordSize)
+			clear(m[at+copy(m[at:end], image[min(at, len(image)):]) : end])
+		}
+	} else {
+		copy(m[:low], image[:low])
+		clear(m[int(high)+copy(m[high:], image[high:]):])
+	}
+	s.known = false
 	clearStack(m[low:high])
 	s.resetStack()
 }

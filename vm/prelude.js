@@ -20,6 +20,7 @@ const uncurry = (f) => f.call.bind(f);
 const mapGet = uncurry(M.prototype.get), mapSet = uncurry(M.prototype.set), mapDelete = uncurry(M.prototype.delete);
 const weakGet = uncurry(W.prototype.get), weakSet = uncurry(W.prototype.set);
 const slice = uncurry(S.prototype.slice), indexOf = uncurry(S.prototype.indexOf), split = uncurry(S.prototype.split);
+const charCode = uncurry(S.prototype.charCodeAt);
 const startsWith = uncurry(S.prototype.startsWith), includes = uncurry(S.prototype.includes), parse = N.parseInt;
 const sourceOf = uncurry(Function.prototype.toString);
 const { isArray } = Array;
@@ -67,8 +68,11 @@ const random32 = () => {
 hidden(Math, 'random', function random() {
   return ((random32() >>> 5) * 67108864 + (random32() >>> 6)) / 9007199254740992;
 });
-function wake(a, b, c, d) {
-  r0 = a; r1 = b; r2 = c; r3 = d;
+// Its limits come with it: how many calls may be in flight, and how many bytes
+// the arguments of one may be.
+let mostCalls = 0, mostBytes = 0;
+function wake(a, b, c, d, calls, bytes) {
+  r0 = a; r1 = b; r2 = c; r3 = d; mostCalls = calls; mostBytes = bytes;
   for (let i = 0; i < 8; i++) random32();
   muted = false;
 }
@@ -235,6 +239,7 @@ function refuse(message, code) {
   end(FAIL, errorText({ __proto__: null, name: 'Error', code: code || 'INVALID_TASK', stack: '', message }));
 }
 function end(op, text) {
+  if (queue !== null) log('warn', `more than ${mostCalls} calls were in flight when the task ended: those behind them were never sent`);
   for (let f = forgotten; f !== null; f = f.next) {
     if (!f.call.heard) log('warn', `${f.call.label} failed and nothing awaited it: ${f.error.message}`);
   }
@@ -266,17 +271,56 @@ function argument(value, n, label) {
 function argumentList(list, label) {
   let text = '[';
   for (let i = 0, n = list.length; i < n; i++) text += (i > 0 ? ',' : '') + argument(list[i], i + 1, label);
-  return text + ']';
+  if (bytesOf(text) <= mostBytes) return text + ']';
+  const e = new RE(`the arguments of ${label} are ${bytesOf(text)} bytes, at most ${mostBytes}: keep large data elsewhere and pass its name`);
+  put(e, 'code', 'ARGUMENTS_TOO_LARGE');
+  throw e;
+}
+// bytesOf is the length of JSON text in UTF-8, or more where that cannot matter.
+// JSON has no lone surrogates, and a pair is four bytes.
+function bytesOf(text) {
+  const n = text.length;
+  if (n > mostBytes || 3 * n <= mostBytes) return n;
+  let bytes = n;
+  for (let i = 0; i < n; i++) {
+    const c = charCode(text, i);
+    if (c >= 0x80) bytes += c < 0x800 || c >= 0xd800 && c < 0xe000 ? 1 : 2;
+  }
+  return bytes;
 }
 const callStep = (property, args) => `{"type":"call","property":${quote(property)},"args":${args}}`;
 const getStep = (property) => `{"type":"get","property":${quote(property)}}`;
 
+// The calls that wait for others to end, since mostCalls are in flight: a list.
+let queue = null, queueEnd = null, inFlight = 0;
+
 function send(record, service, steps, options) {
   const id = ++lastID;
+  const text = `{"service":${quote(service)},"steps":[${steps}]${options ? `,"options":${options}` : ''}}`;
   mapSet(pending, id, record);
-  tell(CALL, id, `{"service":${quote(service)},"steps":[${steps}]${options ? `,"options":${options}` : ''}}`);
+  if (inFlight < mostCalls) {
+    inFlight++;
+    tell(CALL, id, text);
+    return id;
+  }
+  const item = { __proto__: null, id, text, due: now() + (record.delay || 0), next: null };
+  if (queue === null) queue = item;
+  else queueEnd.next = item;
+  queueEnd = item;
   return id;
 }
+// landed notes that a call is no longer in flight, and sends those that waited.
+function landed() {
+  inFlight--;
+  while (queue !== null && inFlight < mostCalls) {
+    const { id, text, due } = queue, record = mapGet(pending, id);
+    queue = queue.next;
+    if (record === undefined) continue; // a timer that was cleared
+    inFlight++;
+    tell(CALL, id, record.run ? timerText(max(0, due - now())) : text);
+  }
+}
+const isQueued = (id) => { for (let q = queue; q !== null; q = q.next) if (q.id === id) return true; return false; };
 
 // settle is called by the host, once for each reply, each time with an empty
 // job queue. kind is 0 for a value and 1 for an error.
@@ -284,6 +328,7 @@ function settle(id, kind, value) {
   const record = mapGet(pending, id);
   if (record === undefined) return;
   mapDelete(pending, id);
+  landed();
   if (record.run) {
     if (kind === 1) log('warn', `${record.label} did not fire: ${value.message}`);
     else record.run();
@@ -451,13 +496,17 @@ function setTimer(f, delay, ...args) {
   if (!(ms > 0)) ms = 0;
   if (ms > longestTimer) throw new RE(`setTimeout: at most ten years (${longestTimer} ms)`);
   const run = () => { try { apply(f, undefined, args); } catch (e) { fail(e); } };
-  return send({ __proto__: null, run, label: 'setTimeout' }, 'timer', callStep('', `[${ms}]`));
+  return send({ __proto__: null, run, label: 'setTimeout', delay: ms }, 'timer', timerStep(ms));
 }
+const timerStep = (ms) => callStep('', `[${ms}]`);
+const timerText = (ms) => `{"service":"timer","steps":[${timerStep(ms)}]}`;
 function clearTimer(id) {
   const record = typeof id === 'number' ? mapGet(pending, id) : undefined;
   if (record === undefined || !record.run) return;
   mapDelete(pending, id);
+  if (isQueued(id)) return;
   tell(CANCEL, id);
+  landed();
 }
 
 // --- Logs ---------------------------------------------------------------------

@@ -232,7 +232,7 @@ func newRing(t *testing.T, id string) *keys.Ring {
 // image this host has to load.
 func TestForeignImage(t *testing.T) {
 	t.Parallel()
-	small := newEngine(t, func(o *vm.Options) { o.MemoryLimit = 16 << 20 })
+	small := newEngine(t, func(o *vm.Options) { o.Limits.Memory = 16 << 20 })
 	if small.Image().Digest() == shared.Image().Digest() {
 		t.Fatal("the memory limit is not in the image")
 	}

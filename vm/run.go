@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
@@ -26,7 +27,7 @@ func (e *Engine) Start(ctx context.Context, p StartParams) (*Outcome, error) {
 		return nil, fmt.Errorf("start task %s: %w", p.Name, err)
 	}
 	defer e.give(ctx, s)
-	return e.run(ctx, s, p.Frame, 1, nil, func(ctx context.Context) error { return e.begin(ctx, s, p) })
+	return e.run(ctx, s, p.Frame, state{}, func(ctx context.Context) error { return e.begin(ctx, s, p) })
 }
 
 // Resume brings a waiting task back, settles its calls, and runs it until it
@@ -61,21 +62,21 @@ func (e *Engine) resume(ctx context.Context, frame uuid.UUID, snap *Snapshot, re
 	}
 	defer leave()
 	var s *sandbox
-	var open []uint32
-	if err := e.codec.open(snap, image, func(d delta) error {
-		if s, err = e.take(ctx, image, d.size); err != nil {
+	from := state{sequence: snap.Sequence}
+	if err := e.codec.open(snap, image, func(d restorer) error {
+		if s, err = e.take(ctx, image, snap.Size); err != nil {
 			return err
 		}
-		memory, _ := s.memory.Read(0, d.size)
-		d.apply(image, memory)
-		open = d.open
+		memory, _ := s.memory.Read(0, snap.Size)
+		d.restore(image, memory)
+		from.open, from.usage = d.state()
 		return nil
 	}); err != nil {
 		return nil, err
 	}
 	defer e.give(ctx, s)
-	replies = owed(open, replies)
-	return e.run(ctx, s, frame, snap.Sequence+1, open, func(ctx context.Context) error { return s.settleAll(ctx, replies) })
+	replies = owed(from.open, replies)
+	return e.run(ctx, s, frame, from, func(ctx context.Context) error { return s.settleAll(ctx, replies) })
 }
 
 // owed are the replies to open calls, one each. The others come late: the task
@@ -96,19 +97,27 @@ func owed(open []uint32, replies []Reply) []Reply {
 }
 
 // run lets the guest do its work and makes an Outcome of where it got to.
-func (e *Engine) run(ctx context.Context, s *sandbox, frame uuid.UUID, sequence uint64, open []uint32, work func(context.Context) error) (*Outcome, error) {
-	s.slice = &slice{}
-	s.slice.out.Open = open
+func (e *Engine) run(ctx context.Context, s *sandbox, frame uuid.UUID, from state, work func(context.Context) error) (*Outcome, error) {
+	limits := e.options.Limits
+	s.slice = &slice{limits: limits, before: from.usage,
+		full: from.usage.lines >= int64(limits.RunLines) || from.usage.lineBytes >= int64(limits.RunLineBytes)}
+	s.slice.out.Open = from.open
 	out := &s.slice.out
 	guest := context.WithValue(context.WithoutCancel(ctx), sandboxKey{}, s)
+	s.startMeter(ctx, limits, from.usage)
 	err := s.wake(guest)
 	if err == nil {
 		err = work(guest)
 	}
+	s.nameExhaustion(out)
+	used := usage{s.used(), int64(len(out.Logs)), int64(s.slice.lineBytes)}
+	out.CPU = used.cpu()
 	switch {
+	case err != nil && ctx.Err() != nil && errors.Is(err, context.Cause(ctx)):
+		return nil, context.Cause(ctx)
 	case err != nil && !out.Ended:
 		s.slice.end(guestError(err))
-		e.options.Log.WarnContext(ctx, "guest stopped", "stack_run", frame, "err", err)
+		e.options.Log.WarnContext(ctx, "guest stopped", "stack_run", frame, "err", firstLine(err.Error()))
 	case !out.Ended && len(out.Open) == 0:
 		s.slice.end(service.Errorf(service.CodeTaskDeadlock,
 			"the task waits for a promise that nothing will settle: no call and no timer is open"))
@@ -116,17 +125,33 @@ func (e *Engine) run(ctx context.Context, s *sandbox, frame uuid.UUID, sequence 
 	if out.Ended {
 		return out, nil
 	}
-	memory, _ := s.memory.Read(0, s.memory.Size())
-	if out.Snapshot, err = e.codec.save(s.image, memory, out.Open, frame, sequence); err != nil {
+	next := state{open: out.Open, usage: from.usage.plus(used), sequence: from.sequence + 1}
+	if out.Snapshot, err = e.codec.save(s, frame, next); err != nil {
 		return nil, err
+	}
+	if n := len(out.Snapshot.sealed); n > limits.Snapshot {
+		s.slice.end(tooLarge(service.CodeSnapshotTooLarge, "what the task remembers while it waits", n, limits.Snapshot))
+		out.Snapshot = nil
 	}
 	return out, nil
 }
 
-// wake gives the guest fresh randomness: VMs of one image would share theirs.
+// maxInt is the largest integer that crosses to the guest as one.
+const maxInt = 1<<31 - 1
+
+// state is what a body brings along from slice to slice besides its memory.
+type state struct {
+	open     []uint32 // calls
+	usage    usage
+	sequence uint64 // of its last snapshot
+}
+
+// wake gives the guest fresh randomness, since VMs of one image would share
+// theirs, and its limits.
 func (s *sandbox) wake(ctx context.Context) error {
 	a, b := rand.Uint64(), rand.Uint64()
-	v, err := s.call(ctx, s.image.Wake, uint64(uint32(a)), a>>32, uint64(uint32(b)), b>>32)
+	l := s.slice.limits
+	v, err := s.call(ctx, s.image.Wake, uint64(uint32(a)), a>>32, uint64(uint32(b)), b>>32, uint64(min(l.Calls, maxInt)), uint64(min(l.Value, maxInt)))
 	if err != nil {
 		return err
 	}
@@ -141,6 +166,10 @@ func (e *Engine) begin(ctx context.Context, s *sandbox, p StartParams) error {
 	}
 	if refused != nil {
 		s.slice.end(refused)
+		return nil
+	}
+	if n, most := len(p.Input), s.slice.limits.Value; n > most {
+		s.slice.end(tooLarge(service.CodeArgumentsTooLarge, "the task's input", n, most))
 		return nil
 	}
 	input := []byte(p.Input)
@@ -202,6 +231,10 @@ func (s *sandbox) replyValue(ctx context.Context, r Reply) (kind, value uint64, 
 	}
 	if len(r.Value) == 0 {
 		return 0, s.image.Undefined, nil
+	}
+	if n, most := len(r.Value), s.slice.limits.Value; n > most {
+		value, err = s.parse(ctx, errorText(tooLarge(service.CodeResultTooLarge, "the reply", n, most)))
+		return 1, value, err
 	}
 	value, err = s.parse(ctx, r.Value)
 	if err != nil || value != s.image.Exception {

@@ -9,6 +9,7 @@ import (
 	"github.com/amberhost/amber/vm/internal/harden"
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/experimental"
 )
 
 // sandbox is one instance of the engine: the VM of design, alive for one slice
@@ -23,7 +24,12 @@ type sandbox struct {
 
 	rejections []rejection // in this turn, of promises that nothing listens to
 
-	stackPointer, stackLimit api.MutableGlobal
+	stackPointer, stackLimit, fuel api.MutableGlobal
+
+	meter meter
+
+	changes []run // where memory differs from the image's
+	known   bool  // whether changes are all there are
 
 	qjsCall, qjsEval, qjsLoad, evalOption, parseJSON, newString api.Function
 	getException, freeValue, cloneValue, malloc, free           api.Function
@@ -37,6 +43,7 @@ type sandbox struct {
 
 // newSandbox makes an instance whose memory is as the module declares it.
 func newSandbox(ctx context.Context, r wazero.Runtime, m wazero.CompiledModule) (*sandbox, error) {
+	ctx = experimental.WithMemoryAllocator(ctx, experimental.MemoryAllocatorFunc(reserveMemory))
 	module, err := r.InstantiateModule(ctx, m, wazero.NewModuleConfig().WithName("").WithStartFunctions())
 	if err != nil {
 		return nil, fmt.Errorf("instantiate engine: %w", err)
@@ -44,6 +51,7 @@ func newSandbox(ctx context.Context, r wazero.Runtime, m wazero.CompiledModule) 
 	s := &sandbox{module: module, memory: module.Memory()}
 	s.stackPointer, _ = module.ExportedGlobal(harden.StackPointer).(api.MutableGlobal)
 	s.stackLimit, _ = module.ExportedGlobal(harden.StackLimit).(api.MutableGlobal)
+	s.fuel, _ = module.ExportedGlobal(harden.Fuel).(api.MutableGlobal)
 	for name, at := range map[string][]*api.Function{
 		"QJS_Call":             {&s.qjsCall},
 		"QJS_Eval":             {&s.qjsEval},

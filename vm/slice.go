@@ -9,17 +9,27 @@ import (
 	"github.com/amberhost/amber/service"
 )
 
+// callSlack is what a call's text may hold besides its arguments.
+const callSlack = 64 << 10
+
 // slice collects what a VM tells its host while it runs, and becomes an Outcome.
 // Its methods run inside host calls: they panic where the guest is at fault.
 type slice struct {
 	out        Outcome
-	rejections int // noted so far
+	limits     Limits
+	before     usage // of the body's earlier slices
+	lineBytes  int   // of out.Logs
+	full       bool  // no more lines are taken
+	rejections int   // noted so far
 }
 
 // call records a call that the task made. Calls made after the end are nobody's.
 func (s *slice) call(id uint32, text []byte) {
 	if s.out.Ended {
 		return
+	}
+	if most := s.limits.Value + callSlack; len(text) > most { // the prelude looked before
+		panic(fmt.Errorf("%w: call %d of %d bytes", errHostCall, id, len(text)))
 	}
 	c := Call{ID: id}
 	if err := json.Unmarshal(text, &c.Call); err != nil {
@@ -48,33 +58,50 @@ func (s *slice) settle(id uint32) bool {
 // log records a line, text being a JSON string, and reports whether the slice
 // is to write no more of them.
 func (s *slice) log(level, text []byte) (full bool) {
-	if len(s.out.Logs) >= maxLogLines {
+	if s.full {
 		return true
 	}
 	var message string
 	if err := json.Unmarshal(text, &message); err != nil {
 		panic(fmt.Errorf("%w: log: %w", errHostCall, err))
 	}
-	s.addLog(string(level), clip(message, maxLogBytes, "…"))
-	if len(s.out.Logs) < maxLogLines-1 {
-		return false
-	}
-	s.addLog("warn", fmt.Sprintf("more than %d lines were written without waiting for a call: the others are dropped", maxLogLines-1))
-	return true
+	s.addLog(string(level), message)
+	return s.full
 }
 
 // warn adds a line of the host's own, if there is room.
 func (s *slice) warn(message string) {
-	if len(s.out.Logs) < maxLogLines-1 {
-		s.addLog("warn", clip(message, maxLogBytes, "…"))
+	if !s.full {
+		s.addLog("warn", message)
 	}
 }
 
+// addLog adds a line, and after the last one that there is room for one that
+// says so.
 func (s *slice) addLog(level, message string) {
-	s.out.Logs = append(s.out.Logs, Log{At: time.Now(), Level: level, Message: message})
+	add := func(level, message string) {
+		message = clip(message, maxLineBytes, "…")
+		s.lineBytes += len(message)
+		s.out.Logs = append(s.out.Logs, Log{At: time.Now(), Level: level, Message: message})
+	}
+	add(level, message)
+	l, lines := s.limits, len(s.out.Logs)+1
+	allLines, allBytes := s.before.lines+int64(lines), s.before.lineBytes+int64(s.lineBytes)
+	switch {
+	case allLines >= int64(l.RunLines), allBytes >= int64(l.RunLineBytes):
+		add("warn", fmt.Sprintf("the task has written %d lines of %d bytes in all: more are dropped", allLines-1, allBytes))
+	case lines >= l.Lines, s.lineBytes >= l.LineBytes:
+		add("warn", fmt.Sprintf("%d lines of %d bytes were written without waiting for a call: the others are dropped", lines-1, s.lineBytes))
+	default:
+		return
+	}
+	s.full = true
 }
 
 func (s *slice) done(text []byte) {
+	if most := s.limits.Value; len(text) > most {
+		s.end(tooLarge(service.CodeResultTooLarge, "the task's result", len(text), most))
+	}
 	if !s.out.Ended {
 		s.out.Ended, s.out.Result = true, text
 	}
@@ -94,7 +121,7 @@ func (s *slice) uncaught(e *service.Error) {
 	if name, ok := refusedImport(e); ok {
 		e = importError("", name)
 	}
-	s.end(e)
+	s.end(limitOf(e))
 }
 
 // decodeError reads what the prelude's describe wrote.

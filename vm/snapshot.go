@@ -30,7 +30,8 @@ type Snapshot struct {
 const (
 	snapshotMagic   = "amb1"
 	snapshotVersion = 1
-	codecXORZstd    = 1 // delta.go, then zstd
+	codecPagesZstd  = 1 // delta_v1.go, then zstd; read, not written
+	codecWordsZstd  = 2 // delta.go, then zstd
 
 	headerSize = len(snapshotMagic) + 2 + 32 + 32 + 16 + 8 + 4
 	maxKeyID   = 255
@@ -66,7 +67,7 @@ func DecodeSnapshot(b []byte) (*Snapshot, error) {
 	s := new(Snapshot)
 	r := b[len(snapshotMagic):]
 	s.Version, s.Codec = r[0], r[1]
-	if s.Version != snapshotVersion || s.Codec != codecXORZstd {
+	if s.Version != snapshotVersion || s.Codec != codecPagesZstd && s.Codec != codecWordsZstd {
 		return nil, badSnapshot("version %d with codec %d is not known here", s.Version, s.Codec)
 	}
 	r = r[2+copy(s.Engine[:], r[2:]):]

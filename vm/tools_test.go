@@ -163,7 +163,7 @@ func TestConsole(t *testing.T) {
 	}
 	out := start(t, `console.log('é'.repeat(1e6)); console.log(new Array(1e6).fill('xxxxxxxxxxxxxxxxxxxxx')); module.exports = () => { for (let i = 0; i < 30000; i++) console.log(i) }`, "")
 	wantResult(t, out, "null")
-	if len(out.Logs) != 10000 || !strings.HasPrefix(out.Logs[9999].Message, "more than 9999 lines") {
+	if len(out.Logs) != 10000 || !strings.HasPrefix(out.Logs[9999].Message, "9999 lines of ") {
 		t.Errorf("%d lines, the last %q", len(out.Logs), out.Logs[len(out.Logs)-1].Message)
 	}
 	for _, l := range out.Logs[:2] {

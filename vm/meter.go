@@ -1,0 +1,67 @@
+package vm
+
+import (
+	"context"
+	"time"
+)
+
+const (
+	// tickFuel is how much fuel a guest gets at a time: less than a millisecond's
+	// work as a rule. Nothing stops compiled code in between, not Go's garbage
+	// collector either, which stops all goroutines and waits for each.
+	tickFuel = 100_000
+	// fuelPerSecond is what JavaScript uses up in a second: as measured, a bare
+	// loop 500 million, ordinary code 150 to 300, parsing and large strings 20.
+	fuelPerSecond = 250_000_000
+	// wallFactor times the CPU limit is when a slice is stopped by the clock: for
+	// work that costs little fuel. A machine may be so much slower, or busy with
+	// others, before a task suffers.
+	wallFactor = 3
+)
+
+// usage is what a body has used.
+type usage struct {
+	fuel             int64
+	lines, lineBytes int64
+}
+
+func (u usage) plus(v usage) usage {
+	return usage{u.fuel + v.fuel, u.lines + v.lines, u.lineBytes + v.lineBytes}
+}
+
+func (u usage) cpu() time.Duration {
+	return time.Duration(float64(u.fuel) / fuelPerSecond * float64(time.Second))
+}
+
+func fuelFor(d time.Duration) int64 { return int64(d.Seconds() * fuelPerSecond) }
+
+// meter counts the fuel of a slice, and stops it.
+type meter struct {
+	ctx   context.Context // of the slice, which ends when it is done; nil while booting
+	fuel  int64           // used as of the last tick
+	most  int64
+	until time.Time
+}
+
+// startMeter begins a slice of a body that has used so much before.
+func (s *sandbox) startMeter(ctx context.Context, l Limits, before usage) {
+	s.meter = meter{ctx: ctx, most: min(fuelFor(l.CPU), fuelFor(l.RunCPU)-before.fuel), until: time.Now().Add(wallFactor * l.CPU)}
+	s.fuel.Set(tickFuel)
+}
+
+// used is how much fuel the slice has used so far.
+func (s *sandbox) used() int64 { return s.meter.fuel + tickFuel - int64(int32(s.fuel.Get())) }
+
+// tick is called by guest code whose fuel is used up. A panic unwinds it.
+func (s *sandbox) tick() {
+	m := &s.meter
+	m.fuel = s.used()
+	s.fuel.Set(tickFuel)
+	switch {
+	case m.ctx == nil:
+	case m.fuel > m.most, time.Now().After(m.until):
+		panic(errCPU)
+	case m.ctx.Err() != nil:
+		panic(context.Cause(m.ctx))
+	}
+}
