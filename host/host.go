@@ -33,9 +33,9 @@ type Host struct {
 func New(c Config) *Host { return &Host{config: c.withDefaults()} }
 
 // Run starts everything, serves until ctx is done, and stops everything again
-// in order: no new requests, those there are (requests that wait for a run are
-// answered early), the processor, the database. It returns nil if all went as
-// it was told to.
+// in order: new requests are turned away, those there are end (requests that wait
+// for a run are answered early), then the processor, the port, the database. It
+// returns nil if all went as it was told to.
 func (h *Host) Run(ctx context.Context) error {
 	err := h.run(ctx)
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {

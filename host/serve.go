@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -32,16 +31,18 @@ func (h *Host) serve(ctx context.Context, s *site, b *building, watcher *watcher
 		g.Go(func() error { return watcher.run(stopping) })
 	}
 	g.Go(func() error {
-		if err := <-s.ended; !errors.Is(err, http.ErrServerClosed) {
+		select {
+		case err := <-s.ended:
 			return fmt.Errorf("serve HTTP: %w", err)
+		case <-stopping.Done():
+			return nil
 		}
-		return nil
 	})
 	g.Go(func() error {
 		<-stopping.Done()
 		b.draining.Store(true)
 		c.Supervisor.tell(c.Log, notifyStopping)
-		s.shut(c.grace())
+		s.drain(c.grace())
 		stopRunning()
 		return nil
 	})
@@ -49,6 +50,7 @@ func (h *Host) serve(ctx context.Context, s *site, b *building, watcher *watcher
 		c.Supervisor.watch(running, c.Log) // stopping takes its time, and is life
 		return nil
 	})
+	defer s.end() // probes hear to the end that the host drains
 	h.announce(b)
 	s.open(h.gateway(b))
 	select {

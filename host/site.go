@@ -5,14 +5,16 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/amberhost/amber/functions/wire"
 )
 
-// site is the HTTP server. It answers probes from the first moment, and requests
-// once there is a gateway: those that come before wait for it.
+// site is the HTTP server. It answers probes from the first moment to the last,
+// and requests while there is a gateway: those that come before wait for it, those
+// that come when the host drains are turned away.
 type site struct {
 	server  *http.Server
 	address string
@@ -20,6 +22,11 @@ type site struct {
 	opened  chan struct{} // closed when there is a gateway
 	ended   chan error    // has what Serve returned
 	cancel  context.CancelFunc
+
+	mu       sync.Mutex
+	draining bool
+	underWay map[net.Conn]bool // that have a request which came before the drain
+	quiet    chan struct{}     // closed when the host drains and nothing is under way
 }
 
 // startTime is how long a request waits for a host that starts.
@@ -28,11 +35,15 @@ const startTime = 10 * time.Second
 // newSite serves on listener until the site is shut or closed.
 func newSite(ctx context.Context, c Config, listener net.Listener) *site {
 	requests, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	s := &site{address: listener.Addr().String(), opened: make(chan struct{}), ended: make(chan error, 1), cancel: cancel}
+	s := &site{address: listener.Addr().String(), opened: make(chan struct{}), ended: make(chan error, 1), cancel: cancel,
+		underWay: map[net.Conn]bool{}, quiet: make(chan struct{})}
 	s.server = &http.Server{
 		Handler:     s,
 		BaseContext: func(net.Listener) context.Context { return requests },
-		ErrorLog:    slog.NewLogLogger(c.Log.Handler(), slog.LevelWarn),
+		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+			return context.WithValue(ctx, connOf{}, conn)
+		},
+		ErrorLog: slog.NewLogLogger(c.Log.Handler(), slog.LevelWarn),
 	}
 	c.Limits.apply(s.server)
 	go func() { s.ended <- s.server.Serve(c.Limits.listener(listener)) }()
@@ -46,6 +57,15 @@ func (s *site) open(g *gateway) {
 
 // ServeHTTP implements [http.Handler].
 func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w = &parting{w, s}
+	if s.enter(r) {
+		defer s.leave(r)
+	} else if !isProbe(r) {
+		s.refuse(w, "DRAINING", "The host is stopping: try again, another one may answer")
+		return
+	} else {
+		r = r.WithContext(context.WithoutCancel(r.Context())) // that drain cancels is not for it
+	}
 	if g := s.gateway.Load(); g != nil {
 		g.ServeHTTP(w, r)
 		return
@@ -62,31 +82,16 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case <-s.opened:
 		s.gateway.Load().ServeHTTP(w, r)
 	case <-r.Context().Done():
-		s.refuseStarting(w)
+		s.refuse(w, "STARTING", "The host is starting: try again in a moment")
 	case <-time.After(startTime):
-		s.refuseStarting(w)
+		s.refuse(w, "STARTING", "The host is starting: try again in a moment")
 	}
 }
 
-func (s *site) refuseStarting(w http.ResponseWriter) {
+func (s *site) refuse(w http.ResponseWriter, code, message string) {
 	allowOrigins(w.Header())
 	w.Header().Set("Retry-After", "1")
-	refuse(w, refusal{Status: http.StatusServiceUnavailable, Code: "STARTING", Message: "The host is starting: try again in a moment"})
-}
-
-// shut takes no more requests and lets those there are end. After grace the rest
-// are told to answer, and have as long again.
-func (s *site) shut(grace time.Duration) {
-	for range 2 {
-		ctx, cancel := context.WithTimeout(context.Background(), grace)
-		err := s.server.Shutdown(ctx)
-		cancel()
-		if err == nil {
-			break
-		}
-		s.cancel()
-	}
-	s.close()
+	refuse(w, refusal{Status: http.StatusServiceUnavailable, Code: code, Message: message})
 }
 
 // close ends what is left at once.
