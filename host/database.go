@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"strings"
 	"time"
 
@@ -56,7 +55,7 @@ func reachDatabase(ctx context.Context, c Config) (*database, error) {
 			return nil, errors.New("no database: there is neither a database URL nor a data directory")
 		}
 		server, err := local.Start(ctx, local.Config{
-			Dir: c.postgresDir(), Port: c.DBPort, BinDir: c.PostgresBin, Repository: c.PostgresRepository, Offline: c.PostgresOffline, Log: c.Log,
+			Dir: c.postgresDir(), Port: c.DBPort, BinDir: c.PostgresBin, BinDirVia: c.PostgresBinVia, Repository: c.PostgresRepository, Offline: c.PostgresOffline, Log: c.Log,
 		})
 		if err != nil {
 			return nil, err
@@ -206,16 +205,6 @@ func (db *database) openPool(ctx context.Context, c Config) error {
 		return fmt.Errorf("open connection pool: %w", err)
 	}
 	return nil
-}
-
-// unconnected says once what pgx says of each address that it tried.
-func (db *database) unconnected(ctx context.Context, c Config, config *pgx.ConnConfig, err error) error {
-	var dial *net.OpError
-	silent := pgconn.Timeout(err) || errors.As(err, &dial) && dial.Op == "dial"
-	if db.server != nil || ctx.Err() != nil || !silent {
-		return fmt.Errorf("connect to the database: %w", err)
-	}
-	return awayError{fmt.Sprintf("%s: no Postgres answers at %s", c.DatabaseVia, addresses(&config.Config))}
 }
 
 // name says which database it is, without how to enter it.

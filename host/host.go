@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
 	"strconv"
 	"sync/atomic"
 	"syscall"
@@ -105,7 +104,7 @@ func open(ctx context.Context, c Config) (*building, error) {
 	}
 	b.join(c, ring)
 	if err := b.store.CheckKeys(ctx); err != nil { // before anybody is told that the host is ready
-		return nil, errors.Join(err, b.close(ctx))
+		return nil, errors.Join(c.explainKeys(err), b.close(ctx))
 	}
 	return b, nil
 }
@@ -167,7 +166,7 @@ func openRing(c Config) (*keys.Ring, error) {
 			return nil, fmt.Errorf("make data directory: %w", err)
 		}
 	}
-	file, postgres := filepath.Join(c.DataDir, "amber-keys"), c.postgresDir()
+	file, postgres := c.keyFile(), c.postgresDir()
 	if _, err := os.Stat(file); errors.Is(err, os.ErrNotExist) {
 		old, err := local.HasDatabase(postgres)
 		if err != nil {

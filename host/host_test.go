@@ -228,6 +228,8 @@ func TestNoStart(t *testing.T) {
 		"no URL":            {host.Config{DatabaseURL: "postgres://%zz"}, "parse database URL"},
 		"bad keys":          {host.Config{AmberKeys: "k1"}, "parse keys"},
 		"no Postgres there": {host.Config{PostgresBin: "/nonexistent", DBPort: 1}, "AMBER_POSTGRES_BIN names /nonexistent,"},
+		"nor there":         {host.Config{PostgresBin: "/nonexistent", PostgresBinVia: "--postgres-bin", DBPort: 1}, "--postgres-bin names /nonexistent,"},
+		"no such tasks":     {host.Config{TasksDir: "/nonexistent", DBPort: 1}, "AMBER_TASKS: there is no directory /nonexistent"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

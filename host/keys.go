@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -42,7 +43,7 @@ func Reseal(ctx context.Context, c Config, progress func(rows int64)) (int64, er
 	var total int64
 	err := withStore(ctx, c, func(store *stack.Store) error {
 		if err := store.CheckKeys(ctx); err != nil { // all that is needed is here, and the first is known to the database
-			return err
+			return c.explainKeys(err)
 		}
 		for {
 			n, err := store.Reseal(ctx, resealBatch)
@@ -56,6 +57,15 @@ func Reseal(ctx context.Context, c Config, progress func(rows int64)) (int64, er
 		}
 	})
 	return total, err
+}
+
+// explainKeys adds to the error about a missing key which file was to have it.
+func (c Config) explainKeys(err error) error {
+	var missing *stack.MissingKeyError
+	if c.AmberKeys != "" || !errors.As(err, &missing) {
+		return err
+	}
+	return fmt.Errorf("%w. This host has its keys from %s: add the missing one there, behind the first and a comma", err, c.keyFile())
 }
 
 // withStore does something with the configured database, which is as it is: not migrated.

@@ -36,13 +36,6 @@ func (h *Host) publish(ctx context.Context, b *building) (*watcher, error) {
 		_, err = p.pass(ctx)
 		return nil, err
 	}
-	info, err := os.Stat(h.config.TasksDir)
-	if err != nil {
-		return nil, fmt.Errorf("open tasks directory: %w", err)
-	}
-	if !info.IsDir() {
-		return nil, fmt.Errorf("open tasks directory: %s is a file", h.config.TasksDir)
-	}
 	p.fsys = os.DirFS(h.config.TasksDir)
 	w, err := newWatcher(ctx, h.config.TasksDir, p)
 	b.tasks = slices.Clone(p.published)

@@ -154,14 +154,16 @@ func TestGivesUp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	nobody := "postgres://no_such_role:hunter2@" + net.JoinHostPort(config.Host, strconv.Itoa(int(config.Port))) + "/" + config.Database
-	for database, want := range map[string]string{closed: "(waited 300ms)", nobody: "connect to the database"} {
+	address := net.JoinHostPort(config.Host, strconv.Itoa(int(config.Port)))
+	nobody := "postgres://no_such_role:hunter2@" + address + "/" + config.Database
+	const refusal = `does not let user "no_such_role" in with this password`
+	for database, want := range map[string]string{closed: "(waited 300ms)", nobody: "DATABASE_URL: Postgres at " + address + " " + refusal} {
 		wait := "300ms"
 		if database == nobody {
 			wait = "10m" // it is not waited for
 		}
 		err := host.New(ofServe(t, database, "AMBER_DATABASE_WAIT", wait)).Run(t.Context())
-		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2") {
+		if err == nil || !strings.Contains(err.Error(), want) || strings.ContainsAny(err.Error(), "\n\t") || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("Run: %v, want %q", err, want)
 		}
 	}

@@ -79,13 +79,17 @@ type given struct {
 	flag   bool   // on the command line
 }
 
+// where names the source, and in a file its key.
+func (g given) where() string {
+	if g.path != "" {
+		return g.source + ": " + g.path
+	}
+	return g.source
+}
+
 // errorf returns an error that says where its cause is to be mended.
 func (g given) errorf(format string, args ...any) error {
-	where := g.source
-	if g.path != "" {
-		where += ": " + g.path
-	}
-	return fmt.Errorf("%s: %w", where, fmt.Errorf(format, args...))
+	return fmt.Errorf("%s: %w", g.where(), fmt.Errorf(format, args...))
 }
 
 func load(s Sources) (Config, []Value, error) {

@@ -43,7 +43,7 @@ func table(mode Mode) []setting {
 			take: takeURL},
 		{Setting: Setting{Name: "tasks", Env: []string{"AMBER_TASKS", "TASKS_DIRECTORY"}, Default: map[Mode]string{Dev: "the built-in examples"}[mode],
 			Help: "directory of tasks to publish, at the start and whenever a file changes"},
-			take: text(func(c *Config) *string { return &c.TasksDir })},
+			take: textFrom(func(c *Config) (value, via *string) { return &c.TasksDir, &c.TasksVia })},
 
 		// The database.
 		{Setting: Setting{Name: "database-url", Env: []string{"AMBER_DATABASE_URL", "DATABASE_URL", "SUPABASE_DB_URL", "EXT_SUPABASE_DB_URL"},
@@ -66,7 +66,7 @@ func table(mode Mode) []setting {
 			value: strconv.Itoa(local.DefaultPort), take: port(func(c *Config) *int { return &c.DBPort })},
 		{Setting: Setting{Name: "postgres-bin", Env: []string{"AMBER_POSTGRES_BIN"}, Modes: dev, Default: "the usual places",
 			Help: "directory of the embedded Postgres's programs: postgres, initdb"},
-			take: text(func(c *Config) *string { return &c.PostgresBin })},
+			take: textFrom(func(c *Config) (value, via *string) { return &c.PostgresBin, &c.PostgresBinVia })},
 		{Setting: Setting{Name: "postgres-repository", Env: []string{"AMBER_POSTGRES_REPOSITORY"}, Modes: dev, Default: "Maven Central",
 			Help: "where Postgres is fetched from if this machine has none"},
 			take: text(func(c *Config) *string { return &c.PostgresRepository })},

@@ -20,6 +20,15 @@ func text(field func(*Config) *string) func(*Config, given) error {
 	}
 }
 
+// textFrom takes a text, and where it is from for messages of later.
+func textFrom(fields func(*Config) (value, via *string)) func(*Config, given) error {
+	return func(c *Config, g given) error {
+		value, via := fields(c)
+		*value, *via = g.text, g.where()
+		return nil
+	}
+}
+
 func port(field func(*Config) *int) func(*Config, given) error {
 	return func(c *Config, g given) error {
 		n, err := strconv.ParseUint(g.text, 10, 16)

@@ -34,9 +34,14 @@ func parseDatabase(text string) (config *pgxpool.Config, transaction bool, err e
 		foreign.Set("pgbouncer", m[1])
 		clean = pgbouncerWord.ReplaceAllString(text, " ")
 	}
-	config, err = pgxpool.ParseConfig(clean)
-	return config, foreign.Get("pgbouncer") == "true", err
+	if config, err = pgxpool.ParseConfig(clean); err != nil {
+		return nil, false, fmt.Errorf("%w: want something like %s, with what is special in the password percent-encoded (@ is %%40)", err, likeDatabase)
+	}
+	return config, foreign.Get("pgbouncer") == "true", nil
 }
+
+// likeDatabase shows what a database URL looks like.
+const likeDatabase = "postgres://USER:PASSWORD@HOST:5432/DATABASE"
 
 // foreignParameters are what Prisma and Vercel put into the URLs of Postgres databases.
 var foreignParameters = []string{"pgbouncer", "connection_limit", "pool_timeout", "socket_timeout", "statement_cache_size", "schema", "supa", "workaround"}

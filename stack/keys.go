@@ -13,11 +13,22 @@ import (
 // keySample is sealed once with each key that writes to a database.
 var keySample = []byte("amber")
 
+// MissingKeyError: a database has what is sealed with a key that this host lacks.
+type MissingKeyError struct {
+	ID string // of the key
+}
+
+func (e *MissingKeyError) Error() string {
+	return fmt.Sprintf("this database's runs are sealed with key %q, which this host does not have: "+
+		"add it to AMBER_KEYS (the first key writes, all of them read; amber dev keeps its own in the file amber-keys of its data directory), "+
+		"or have a host that has it seal them anew: amber keys reseal", e.ID)
+}
+
 // CheckKeys makes sure that this host can read what others have sealed in this
 // database, and notes the key that it will seal with itself. A host without the
 // keys would strand every run that it touched. A key that seals nothing any more
 // may be missing once it is forgotten (see [Store.Reseal]), or no host runs that
-// may seal with it.
+// may seal with it. Its error is a [*MissingKeyError] if a key is not there.
 func (s *Store) CheckKeys(ctx context.Context) error {
 	rows, err := s.pool.Query(ctx, `select id, sample from amber.keys order by created_at`)
 	if err != nil {
@@ -42,9 +53,7 @@ func (s *Store) CheckKeys(ctx context.Context) error {
 			return err
 		}
 		if used {
-			return fmt.Errorf("this database's runs are sealed with key %q, which this host does not have: "+
-				"add it to AMBER_KEYS (the first key writes, all of them read; amber dev keeps its own in the file amber-keys of its data directory), "+
-				"or have a host that has it seal them anew: amber keys reseal", id)
+			return &MissingKeyError{ID: id}
 		}
 	}
 	return s.NoteKey(ctx)

@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/amberhost/amber/service"
+	"github.com/amberhost/amber/supabase/keys"
 	"github.com/amberhost/amber/vm"
 )
 
@@ -392,9 +393,19 @@ func (p *Processor) park(ctx context.Context, host Host, id uuid.UUID, reason er
 	p.cfg.Log.Error("task cannot go on here", "stack_run", id, "err", reason)
 	land, cancel := mustLand(ctx)
 	defer cancel()
-	if err := p.cfg.Store.Park(land, host, id, reason.Error()); err != nil && !errors.Is(err, ErrClaimLost) {
+	if err := p.cfg.Store.Park(land, host, id, whyParked(reason)); err != nil && !errors.Is(err, ErrClaimLost) {
 		p.abandon(ctx, host, err, id)
 	}
+}
+
+// whyParked is a reason as people read it, who are told that the row is stuck
+// wherever they see one.
+func whyParked(reason error) string {
+	why := strings.ReplaceAll(reason.Error(), errStuck.Error()+": ", "")
+	if errors.Is(reason, keys.ErrUnknownKey) {
+		why += ": start a host that has the key in AMBER_KEYS"
+	}
+	return why
 }
 
 // yield lets any host make a call, or go on with a body from its last snapshot.

@@ -47,6 +47,9 @@ from supabase/config.toml. ` + "`amber config`" + ` shows what is in force, and 
 			if err != nil {
 				return err
 			}
+			if err := config.Check(); err != nil {
+				return usagef(cmd, "%w", err)
+			}
 			return p.dev(cmd, config)
 		},
 		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {

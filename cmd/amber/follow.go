@@ -3,8 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
+
+	"github.com/amberhost/amber/supabase/keys"
 )
 
 // follower watches a run until it ends. It survives the host: a run is in the
@@ -26,7 +29,11 @@ type follower struct {
 type stuckError struct{ run, reason string }
 
 func (e *stuckError) Error() string {
-	return fmt.Sprintf("run %s is stuck: %s\nIt goes on when stuck_reason is cleared in task_runs and stack_runs.", e.run, printable(e.reason))
+	advice := "It goes on when a host starts that can go on with it, or stuck_reason is cleared in task_runs and stack_runs."
+	if strings.Contains(e.reason, keys.ErrUnknownKey.Error()) {
+		advice = "It goes on there by itself. `" + invocation() + " keys list` says which keys the database needs."
+	}
+	return fmt.Sprintf("run %s is stuck: %s\n%s", e.run, printable(e.reason), advice)
 }
 
 const (

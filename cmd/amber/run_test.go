@@ -179,7 +179,7 @@ func TestRunStuck(t *testing.T) {
 	if code := <-exit; code != exitFailed {
 		t.Errorf("exit %d", code)
 	}
-	want := "amber: run " + id + " is stuck: no such key\nIt goes on when stuck_reason is cleared in task_runs and stack_runs.\n"
+	want := "amber: run " + id + " is stuck: no such key\nIt goes on when a host starts that can go on with it, or stuck_reason is cleared in task_runs and stack_runs.\n"
 	if !strings.HasSuffix(stderr.String(), want) {
 		t.Errorf("no %q at the end of\n%s", want, stderr)
 	}

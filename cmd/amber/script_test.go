@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/amberhost/amber/internal/pgtest"
@@ -20,8 +23,9 @@ import (
 // TestScripts runs testdata/script: the program as people use it, one file for
 // each command. Beside testscript's own commands a script has
 //
-//	host                       takes the host that all scripts share: $AMBER_URL
-//	database                   makes an empty database: $DATABASE_URL
+//	host                       takes the host that all scripts share: $AMBER_URL, $HOST_PORT, $HOST_DB_PORT
+//	database                   makes an empty database: $DATABASE_URL, on the server $DB_ADDRESS
+//	sql TEXT                   runs SQL in $DATABASE_URL
 //	port NAME                  finds a free port: $NAME
 //	amber ...                  runs the program, which must succeed; ! amber must fail
 //	exits CODE ...             runs the program, which must end with that code
@@ -41,6 +45,7 @@ func TestScripts(t *testing.T) {
 			"host":     scriptHost,
 			"database": scriptDatabase(t),
 			"port":     scriptPort,
+			"sql":      scriptSQL,
 			"start":    scriptStart,
 			"await":    scriptAwait,
 			"end":      scriptEnd,
@@ -114,11 +119,30 @@ func scriptHost(ts *testscript.TestScript, _ bool, _ []string) {
 	h, err := shared()
 	ts.Check(err)
 	ts.Setenv("AMBER_URL", h.url)
+	ts.Setenv("HOST_PORT", h.port)
+	ts.Setenv("HOST_DB_PORT", h.dbPort)
+}
+
+func scriptSQL(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: sql TEXT")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, ts.Getenv("DATABASE_URL"))
+	ts.Check(err)
+	defer conn.Close(ctx)
+	_, err = conn.Exec(ctx, args[0])
+	ts.Check(err)
 }
 
 func scriptDatabase(t *testing.T) func(*testscript.TestScript, bool, []string) {
 	return func(ts *testscript.TestScript, _ bool, _ []string) {
-		ts.Setenv("DATABASE_URL", pgtest.NewEmpty(t))
+		database := pgtest.NewEmpty(t)
+		config, err := pgx.ParseConfig(database)
+		ts.Check(err)
+		ts.Setenv("DATABASE_URL", database)
+		ts.Setenv("DB_ADDRESS", net.JoinHostPort(config.Host, strconv.Itoa(int(config.Port))))
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -22,8 +24,9 @@ func (p *program) statusCommand() *cobra.Command {
 		Use:   "status [RUN]",
 		Short: "Show the host's URLs and keys, or one run",
 		Long: `Without RUN: show whether a host answers, and the URLs and keys of the project here, under the
-names that ` + "`supabase status`" + ` gives them: -o env for a shell, -o json for programs. Of a host on
-another machine the URLs alone: keys are where it was set up.
+names that ` + "`supabase status`" + ` gives them: -o env for a shell, -o json for programs. Of a host that
+is not where the settings here would have it (see ` + "`amber config`" + `) the URLs alone: its database and
+keys are known where it was set up.
 
 With RUN: show that run and the calls below it.
 
@@ -140,18 +143,12 @@ func (p *program) status(ctx context.Context, c *client) error {
 // namedValue is a line of amber status; name is the Supabase CLI's.
 type namedValue struct{ name, label, value string }
 
-// projectOf returns what clients of the host need: of this machine's host all,
-// as the settings have it, of another the URLs alone.
+// projectOf returns what clients of the host need: all of it where the settings
+// here are that host's, of another host the URLs alone.
 func projectOf(c *client, getenv func(string) string) []namedValue {
-	values := []namedValue{
-		{"API_URL", "API URL", c.base},
-		{"FUNCTIONS_URL", "Functions URL", c.base + "/functions/v1"},
-	}
-	if !c.local {
-		return values
-	}
+	values := urlsOf(c.base)
 	config, err := localConfig(getenv)
-	if err != nil {
+	if err != nil || !c.settledBy(config) {
 		return values
 	}
 	database := config.DatabaseURL
@@ -171,6 +168,20 @@ func projectOf(c *client, getenv func(string) string) []namedValue {
 		}
 	}
 	return values
+}
+
+func urlsOf(base string) []namedValue {
+	return []namedValue{
+		{"API_URL", "API URL", base},
+		{"FUNCTIONS_URL", "Functions URL", base + "/functions/v1"},
+	}
+}
+
+// settledBy reports whether the configuration here is the host's: it is where
+// that would have one serve.
+func (c *client) settledBy(config host.Config) bool {
+	base, err := url.Parse(c.base)
+	return err == nil && (c.base == config.URL || c.local && base.Port() == strconv.Itoa(config.Port))
 }
 
 // envText is NAME="value" lines, as supabase status writes them; a value that
@@ -194,6 +205,9 @@ func statusText(values []namedValue, state health, colour bool) string {
 	}
 	var b strings.Builder
 	writeTable(&b, rows)
+	if len(values) == len(urlsOf("")) {
+		b.WriteString("\nits database and keys are not known here: the settings here are another host's\n")
+	}
 	line := brush{left: wrapped, colour: colour}
 	switch {
 	case !state.Answers:

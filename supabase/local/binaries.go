@@ -1,6 +1,7 @@
 package local
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -72,7 +73,7 @@ func find(ctx context.Context, cfg Config, major int) (binaries, error) {
 	} else {
 		b, err := inspect(ctx, cfg, cfg.BinDir)
 		if err != nil {
-			return binaries{}, fmt.Errorf("%w: AMBER_POSTGRES_BIN names %s, which has no postgres and initdb that run: %w", ErrNoBinaries, cfg.BinDir, err)
+			return binaries{}, fmt.Errorf("%w: %s names %s, which has no postgres and initdb that run: %w", ErrNoBinaries, cmp.Or(cfg.BinDirVia, "AMBER_POSTGRES_BIN"), cfg.BinDir, err)
 		}
 		candidates = append(candidates, b)
 	}

@@ -24,6 +24,8 @@ type Config struct {
 	Settings map[string]string // more server settings, by their names in postgresql.conf
 	Log      *slog.Logger      // progress too; nil discards
 
+	BinDirVia string // what gave BinDir, for messages; "" means AMBER_POSTGRES_BIN
+
 	// Where neither BinDir is given nor the machine has a Postgres that can run
 	// Dir, one is fetched, once.
 	Repository string // where from: a Maven repository's URL; "" means DefaultRepository

@@ -1,0 +1,61 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Postgres's SQLSTATEs for those who are not let in.
+const (
+	invalidPassword      = "28P01"
+	invalidAuthorization = "28000"
+	noSuchDatabase       = "3D000"
+)
+
+// refusedError is a database that could not be entered, in one line, for pgx has
+// one for each address and way that it tried.
+type refusedError struct {
+	text string
+	err  error
+}
+
+func (e *refusedError) Error() string { return e.text }
+func (e *refusedError) Unwrap() error { return e.err }
+
+// unconnected says once why there is no connection, which setting led there, and
+// what to do.
+func (db *database) unconnected(ctx context.Context, c Config, config *pgx.ConnConfig, err error) error {
+	var dial *net.OpError
+	silent := pgconn.Timeout(err) || errors.As(err, &dial) && dial.Op == "dial"
+	where := addresses(&config.Config)
+	var refused *pgconn.PgError
+	switch {
+	case db.server != nil || ctx.Err() != nil:
+		return fmt.Errorf("connect to the database: %w", err)
+	case errors.As(err, &refused): // a pooler may be silent elsewhere: who answers is right
+		return &refusedError{fmt.Sprintf("%s: %s", c.DatabaseVia, advise(refused, config, where)), err}
+	case silent:
+		return awayError{fmt.Sprintf("%s: no Postgres answers at %s", c.DatabaseVia, where)}
+	}
+	return &refusedError{fmt.Sprintf("%s: connect to Postgres at %s: %s", c.DatabaseVia, where, strings.Join(strings.Fields(err.Error()), " ")), err}
+}
+
+// advise says what Postgres refuses and what to do about it.
+func advise(refused *pgconn.PgError, config *pgx.ConnConfig, where string) string {
+	switch refused.Code {
+	case invalidPassword:
+		return fmt.Sprintf("Postgres at %s does not let user %q in with this password: correct the user or the password there; "+
+			"in a URL, what is special in it is percent-encoded (@ is %%40)", where, config.User)
+	case invalidAuthorization:
+		return fmt.Sprintf("Postgres at %s does not let user %q in (%s): correct the user there, or let it in", where, config.User, refused.Message)
+	case noSuchDatabase:
+		return fmt.Sprintf("Postgres at %s has no database %q: correct the name there, or make it: create database", where, config.Database)
+	}
+	return fmt.Sprintf("Postgres at %s refuses user %q and database %q: %s (SQLSTATE %s)", where, config.User, config.Database, refused.Message, refused.Code)
+}
