@@ -28,7 +28,8 @@ type database struct {
 	url    string
 	pooler Pooler
 	pool   *pgxpool.Pool
-	server *local.Server // nil if it was given
+	server *local.Server // nil if it was given, or is a running host's
+	via    string        // what led to it, for messages; "" means Config.DatabaseVia
 }
 
 // openDatabase starts the embedded Postgres if there is to be one, migrates, and
@@ -66,6 +67,21 @@ func reachDatabase(ctx context.Context, c Config) (*database, error) {
 		return nil, errors.Join(err, db.close(ctx))
 	}
 	return db, nil
+}
+
+// visitDatabase is reachDatabase for what is soon done: where a running host has
+// the data directory, it uses that one's Postgres, which it does not stop.
+func visitDatabase(ctx context.Context, c Config) (*database, error) {
+	db, err := reachDatabase(ctx, c)
+	if !errors.Is(err, local.ErrLocked) {
+		return db, err
+	}
+	url, unknown := local.Running(ctx, c.postgresDir())
+	if url == "" {
+		return nil, errors.Join(err, unknown)
+	}
+	c.Log.Debug("using the Postgres of the amber that runs here", "dir", c.postgresDir())
+	return &database{url: url, pooler: PoolerDirect, via: "the running amber's database in " + c.postgresDir()}, nil
 }
 
 // config returns what to connect with.

@@ -77,7 +77,7 @@ func withStore(ctx context.Context, c Config, do func(*stack.Store) error) (err 
 			return err
 		}
 	}
-	db, err := reachDatabase(ctx, c)
+	db, err := visitDatabase(ctx, c)
 	if err != nil {
 		return err
 	}

@@ -11,10 +11,10 @@ import (
 
 // Migrate brings the configured database up to date and returns what that changed.
 // With dryRun it changes nothing and returns what it would. Without a database
-// URL it is the embedded database, which is started for it.
+// URL it is the embedded database, which is started for it unless a host runs it.
 func Migrate(ctx context.Context, c Config, dryRun bool) (report migrations.Report, err error) {
 	c = c.withDefaults()
-	db, err := reachDatabase(ctx, c)
+	db, err := visitDatabase(ctx, c)
 	if err != nil {
 		return report, err
 	}

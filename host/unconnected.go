@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,17 +34,17 @@ func (e *refusedError) Unwrap() error { return e.err }
 func (db *database) unconnected(ctx context.Context, c Config, config *pgx.ConnConfig, err error) error {
 	var dial *net.OpError
 	silent := pgconn.Timeout(err) || errors.As(err, &dial) && dial.Op == "dial"
-	where := addresses(&config.Config)
+	where, via := addresses(&config.Config), cmp.Or(db.via, c.DatabaseVia)
 	var refused *pgconn.PgError
 	switch {
 	case db.server != nil || ctx.Err() != nil:
 		return fmt.Errorf("connect to the database: %w", err)
 	case errors.As(err, &refused): // a pooler may be silent elsewhere: who answers is right
-		return &refusedError{fmt.Sprintf("%s: %s", c.DatabaseVia, advise(refused, config, where)), err}
+		return &refusedError{fmt.Sprintf("%s: %s", via, advise(refused, config, where)), err}
 	case silent:
-		return awayError{fmt.Sprintf("%s: no Postgres answers at %s", c.DatabaseVia, where)}
+		return awayError{fmt.Sprintf("%s: no Postgres answers at %s", via, where)}
 	}
-	return &refusedError{fmt.Sprintf("%s: connect to Postgres at %s: %s", c.DatabaseVia, where, strings.Join(strings.Fields(err.Error()), " ")), err}
+	return &refusedError{fmt.Sprintf("%s: connect to Postgres at %s: %s", via, where, strings.Join(strings.Fields(err.Error()), " ")), err}
 }
 
 // advise says what Postgres refuses and what to do about it.

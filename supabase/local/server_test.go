@@ -419,3 +419,47 @@ func chownLike(t *testing.T, files ...string) {
 		return
 	}
 }
+
+// TestRunning: a visitor finds the server by its directory, and leaves it running.
+func TestRunning(t *testing.T) {
+	t.Parallel()
+	dir := pgtest.Dir(t)
+	find := func() string {
+		t.Helper()
+		url, err := local.Running(t.Context(), dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return url
+	}
+	if url := find(); url != "" {
+		t.Errorf("found %s where nothing is", url)
+	}
+	s := start(t, local.Config{Dir: dir})
+	if url := find(); url != s.URL() {
+		t.Errorf("found %q, want %s", url, s.URL())
+	}
+	if query(t, s, "select 1::text") != "1" {
+		t.Error("the server has gone")
+	}
+	// What the file of a server says that has gone is not believed, though another answers there.
+	file := filepath.Join(dir, "data", "postmaster.pid")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := pgtest.Dir(t)
+	if err := os.MkdirAll(filepath.Join(other, "data"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(other, "data", "postmaster.pid"), text, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if url, err := local.Running(t.Context(), other); url != "" || err != nil {
+		t.Errorf("found another's: %s, %v", url, err)
+	}
+	stop(t, s)
+	if url := find(); url != "" {
+		t.Errorf("found %s after the end", url)
+	}
+}
