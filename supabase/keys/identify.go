@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/json"
@@ -22,7 +23,7 @@ const (
 	KeySecret      = "secret"       // the project's opaque secret key
 	KeyAnon        = "anon"         // the project's anon JWT
 	KeyServiceRole = "service_role" // the project's service_role JWT
-	KeyJWT         = "jwt"          // any other token signed with the project's secret
+	KeyJWT         = "jwt"          // any other token that the project signed
 )
 
 // Identity is who a caller proved to be.
@@ -66,6 +67,10 @@ var (
 // with an opaque key may send it in either or both; one in Authorization that
 // is not this project's leaves the word to apikey.
 //
+// What a token says of its algorithm decides what it is verified with, and one
+// kind of key never serves the other kind of algorithm: HS256 is for the JWT
+// secret, ES256 and RS256 for a public key of that type.
+//
 // A token that names no role, or one that callers cannot have, is anon.
 func (s Set) Identify(r *http.Request) (Identity, error) {
 	authorization, apikey := r.Header.Get("Authorization"), r.Header.Get("Apikey")
@@ -73,21 +78,21 @@ func (s Set) Identify(r *http.Request) (Identity, error) {
 		if apikey == "" {
 			return Identity{}, ErrNoCredential
 		}
-		return s.identify(apikey)
+		return s.identify(r.Context(), apikey)
 	}
 	scheme, token, _ := strings.Cut(authorization, " ")
 	token = strings.TrimSpace(token)
 	if !strings.EqualFold(scheme, "Bearer") || token == "" {
 		return Identity{}, errFormat
 	}
-	identity, err := s.identify(token)
+	identity, err := s.identify(r.Context(), token)
 	if err != nil && apikey != "" && strings.HasPrefix(token, "sb_") {
-		return s.identify(apikey)
+		return s.identify(r.Context(), apikey)
 	}
 	return identity, err
 }
 
-func (s Set) identify(credential string) (Identity, error) {
+func (s Set) identify(ctx context.Context, credential string) (Identity, error) {
 	switch {
 	case same(credential, s.SecretKey):
 		return opaque(RoleService, KeySecret), nil
@@ -111,7 +116,10 @@ func (s Set) identify(credential string) (Identity, error) {
 		}
 		return bearer(claims), nil
 	case "ES256", "RS256":
-		return Identity{}, errAsymmetric // no key set to look the key up in
+		if verifyPublic(ctx, credential, claims, s.Public) != nil {
+			return Identity{}, errAsymmetric
+		}
+		return bearer(claims), nil
 	}
 	return Identity{}, &AuthError{CodeUnsupported, "Unsupported JWT algorithm " + printable(alg)}
 }

@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -37,8 +38,9 @@ type localClaims struct {
 }
 
 var (
-	verifier  = jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}))
-	validator = jwt.NewValidator()
+	verifier   = jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}))
+	asymmetric = jwt.NewParser(jwt.WithValidMethods([]string{"ES256", "RS256"}))
+	validator  = jwt.NewValidator()
 )
 
 // verify checks an HS256 token's signature and times.
@@ -47,6 +49,28 @@ func verify(token, secret string) error {
 		return errors.New("no secret to verify with")
 	}
 	_, err := verifier.Parse(token, func(*jwt.Token) (any, error) { return []byte(secret), nil })
+	return err
+}
+
+// verifyPublic checks an ES256 or RS256 token's signature and times. A token that
+// is over needs no key: keys may have to be fetched.
+func verifyPublic(ctx context.Context, token string, claims json.RawMessage, keys PublicKeys) error {
+	if keys == nil {
+		return errors.New("no public keys to verify with")
+	}
+	if err := validate(claims); err != nil {
+		return err
+	}
+	_, err := asymmetric.Parse(token, func(t *jwt.Token) (any, error) {
+		kid, ok := t.Header["kid"].(string)
+		if t.Header["kid"] != nil && !ok {
+			return nil, errors.New("kid is no text")
+		}
+		if key := keys.find(ctx, kid, t.Method.Alg()); key != nil {
+			return key, nil
+		}
+		return nil, errors.New("no such key")
+	})
 	return err
 }
 

@@ -7,6 +7,8 @@ type Set struct {
 	ServiceRoleKey string // a JWT with role service_role
 	PublishableKey string // opaque, sb_publishable_...: role anon
 	SecretKey      string // opaque, sb_secret_...: role service_role
+
+	Public PublicKeys // verify ES256 and RS256 tokens; nil verifies none
 }
 
 // The development keys of the Supabase CLI. They are public: harnesses and
@@ -19,6 +21,10 @@ const (
 	localExpiry         = 1983812996 // November 2032
 )
 
+// localPublic is the public part of the key that newer CLIs sign users' tokens with.
+var localPublic = mustParse(`{"keys":[{"kty":"EC","crv":"P-256","alg":"ES256","use":"sig","kid":"b81269f1-21d8-4f2e-b719-c2240a840d90",
+	"x":"M5Sjqn5zwC9Kl1zVfUUGvv9boQjCGd45G8sdopBExB4","y":"P6IXMvA2WYXSHSOMTBH2jsw_9rrzGy89FjPf6oOsIxQ"}]}`)
+
 // Local returns the keys that a local Supabase project has. Everyone knows
 // them: they are for loopback only.
 func Local() Set {
@@ -28,7 +34,16 @@ func Local() Set {
 		ServiceRoleKey: localKey(RoleService),
 		PublishableKey: localPublishableKey,
 		SecretKey:      localSecretKey,
+		Public:         localPublic,
 	}
+}
+
+func mustParse(text string) *KeySet {
+	set, err := ParseKeySet([]byte(text))
+	if err != nil {
+		panic(err) // a constant does not parse
+	}
+	return set
 }
 
 func localKey(role string) string {
