@@ -49,7 +49,7 @@ floor 0
 	vm                         vm/internal/* qjs wazero zstd uuid !database/sql !net/http
 	vm/internal/*              qjs wazero zstd !database/sql !net/http
 	realtime                   websocket pgx uuid
-	supabase                   toml
+	supabase                   toml godotenv
 	migrations                 pgx
 
 floor cellar
@@ -60,6 +60,7 @@ floor cellar
 modules, and what each is for
 	cobra      github.com/spf13/cobra         commands, flags and their help
 	fsnotify   github.com/fsnotify/fsnotify   hears that a task's file was saved
+	godotenv   github.com/joho/godotenv       reads .env files as the Supabase CLI does
 	jwt        github.com/golang-jwt/jwt/v5   signs and verifies Supabase's tokens
 	pgx        github.com/jackc/pgx/v5        speaks to Postgres
 	qjs        github.com/fastschema/qjs      QuickJS as a WebAssembly module
