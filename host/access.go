@@ -44,7 +44,21 @@ func (g *gateway) identify(r *http.Request) (keys.Identity, error) {
 			return other, nil
 		}
 	}
+	g.warnKeyless(err)
 	return caller, err
+}
+
+// warnKeyless says once that tokens come which this host cannot verify: their
+// senders hear no more than that they are invalid.
+func (g *gateway) warnKeyless(err error) {
+	var refused *keys.AuthError
+	if g.keys.Public != nil || !errors.As(err, &refused) || refused.Code != keys.CodeAsymmetricJWT {
+		return
+	}
+	g.keyless.Do(func() {
+		g.log.Warn("a caller has a token that is signed with ES256 or RS256, and this host has no public keys of the project: " +
+			"set SUPABASE_URL to fetch them, or SUPABASE_JWKS")
+	})
 }
 
 // function is what the project's config.toml says of a function.

@@ -59,7 +59,7 @@ func (c Config) lacks() (wrong []error) {
 	if c.DatabaseURL == "" {
 		wrong = append(wrong, errors.New("no database: set DATABASE_URL, or give --database-url "+likeDatabase))
 	}
-	if c.Keys.JWTSecret == "" && c.Keys.ServiceRoleKey == "" && c.Keys.SecretKey == "" {
+	if c.Keys.JWTSecret == "" && c.Keys.ServiceRoleKey == "" && c.Keys.SecretKey == "" && c.Keys.Public == nil {
 		wrong = append(wrong, errors.New("no API keys, and without one nobody is let in: set SUPABASE_JWT_SECRET, or SUPABASE_SERVICE_ROLE_KEY, or "+
 			"SUPABASE_SECRET_KEYS to what your project has (Supabase's dashboard: Project Settings, API Keys)"))
 	}
@@ -85,6 +85,9 @@ func (c Config) publicKey() string {
 			return "service_role key"
 		case set.SecretKey == public.SecretKey:
 			return "secret key"
+		}
+		if given, ok := set.Public.(*keys.KeySet); ok && given.Local() {
+			return "public key of users' tokens" // everybody has the private one too
 		}
 	}
 	return ""

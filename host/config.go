@@ -56,6 +56,8 @@ type Config struct {
 	// Keys are the API keys that callers have, MoreKeys others that count too.
 	Keys     keys.Set
 	MoreKeys []keys.Set
+	// ProjectURL is where Keys.Public are fetched if there are none; "" fetches none.
+	ProjectURL string
 	// Functions is what the project's config.toml says of single functions.
 	Functions []supabase.Function
 	// AmberKeys encrypt what amber keeps ("id:base64,..."); "" uses the file
@@ -90,6 +92,7 @@ func (c *Config) complete() error {
 		}
 		c.CacheDir = filepath.Join(dir, "amber-"+strconv.Itoa(os.Geteuid()))
 	}
+	c.completeProjectURL()
 	return c.completeKeys()
 }
 

@@ -235,7 +235,7 @@ func TestProjectFile(t *testing.T) {
 		t.Errorf("the anon key is not one of the project's secret: %s", c.Keys.AnonKey)
 	}
 	_, err = host.Load(host.Sources{Mode: host.Dev, Workdir: dir})
-	if want := dir + "/supabase/config.toml:91: auth.jwt_secret: the environment variable SHOP_JWT_SECRET is not set"; err == nil || err.Error() != want {
+	if want := dir + "/supabase/config.toml:91: auth.jwt_secret: the environment variable SHOP_JWT_SECRET is not set, and no .env file of the project has it"; err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}
 	for text, want := range map[string]string{

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/amberhost/amber/functions"
@@ -27,6 +28,7 @@ type gateway struct {
 	pages     map[string]http.HandlerFunc // what is there besides functions, by path
 	keys      keys.Set
 	moreKeys  []keys.Set      // that count too
+	keyless   sync.Once       // see warnKeyless
 	free      map[string]bool // functions that ask for no key
 	open      bool
 	bodyLimit int64
@@ -39,7 +41,7 @@ type gateway struct {
 func newGateway(c Config, table []functions.Function, health func(context.Context) map[string]string) *gateway {
 	g := &gateway{
 		functions: make(map[string]functions.Function, len(table)),
-		keys:      c.Keys,
+		keys:      c.projectKeys(),
 		moreKeys:  c.MoreKeys,
 		free:      map[string]bool{},
 		open:      c.Open,

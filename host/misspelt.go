@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	"github.com/amberhost/amber/supabase"
 )
 
 // otherVariables are those of amber's that are no settings of a host: its
@@ -13,7 +11,7 @@ import (
 var otherVariables = []string{"AMBER_URL", "AMBER_KEY"}
 
 // misspelt names the variables and keys of amber's own that mean nothing.
-func (s Sources) misspelt(project *supabase.Config) []string {
+func (s Sources) misspelt(project *project) []string {
 	variables, paths, places := slices.Clone(otherVariables), []string{}, map[string]string{}
 	for _, mode := range []Mode{Dev, Serve} { // one file or shell may serve both
 		for _, setting := range tableOf(mode) {

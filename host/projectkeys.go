@@ -165,6 +165,9 @@ func (c *Config) completeKeys() error {
 		}
 		c.Keys.PublishableKey = cmp.Or(c.Keys.PublishableKey, local.PublishableKey)
 		c.Keys.SecretKey = cmp.Or(c.Keys.SecretKey, local.SecretKey)
+		if c.Keys.Public == nil && c.ProjectURL == "" {
+			c.Keys.Public = local.Public
+		}
 	}
 	if c.Keys.JWTSecret == "" {
 		return nil

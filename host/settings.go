@@ -1,13 +1,8 @@
 package host
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
-	"path/filepath"
 	"slices"
-
-	"github.com/amberhost/amber/supabase"
 )
 
 // Mode is what a host is started for.
@@ -31,7 +26,8 @@ type Setting struct {
 }
 
 // Sources are where settings come from, in falling precedence: flags, then the
-// environment, then supabase/config.toml in Workdir.
+// environment, then supabase/config.toml in Workdir, whose env(NAME) may mean the
+// project's .env files.
 type Sources struct {
 	Mode    Mode
 	Flags   map[string]string // by Setting.Name; only those that were given
@@ -44,7 +40,7 @@ type Sources struct {
 type Value struct {
 	Setting
 	Text   string // "" for an unset one; "(hidden)" for a secret that is set
-	Source string // "--port", "AMBER_PORT", "supabase/config.toml:14", "default"
+	Source string // "--port", "AMBER_PORT", "supabase/config.toml:14", "supabase/.env:3", "default"
 }
 
 // Settings returns the table of settings of a mode, in the order in which people read them.
@@ -75,7 +71,8 @@ func Explain(s Sources) ([]Value, error) {
 type given struct {
 	text   string
 	source string // for people: what says so
-	path   string // in config.toml
+	path   string // in config.toml, or the name in a .env file
+	dir    string // what a relative file name in it is relative to; "" is the current directory
 	flag   bool   // on the command line
 }
 
@@ -131,30 +128,8 @@ func load(s Sources) (Config, []Value, error) {
 	return c, values, nil
 }
 
-// project reads the config.toml. Without a directory that was named there need be none.
-func (s Sources) project() (*supabase.Config, error) {
-	dir, named := s.Workdir, s.Workdir != ""
-	for _, setting := range tableOf(s.Mode) {
-		if setting.Name != "workdir" {
-			continue
-		}
-		if g, found, _ := s.find(setting.Setting, new(supabase.Config)); found && !named {
-			dir, named = g.text, g.text != ""
-		}
-	}
-	file := filepath.Join(dir, "supabase", "config.toml")
-	project, err := supabase.Read(file)
-	if !named && errors.Is(err, fs.ErrNotExist) {
-		return new(supabase.Config), nil
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("--workdir: there is no %s: name the directory that has the directory supabase", file)
-	}
-	return project, err
-}
-
 // find looks a setting up where it may be given.
-func (s Sources) find(setting Setting, project *supabase.Config) (given, bool, error) {
+func (s Sources) find(setting Setting, project *project) (given, bool, error) {
 	if text, ok := s.Flags[setting.Name]; ok {
 		return given{text: text, source: "--" + setting.Name, flag: true}, true, nil
 	}
@@ -170,14 +145,13 @@ func (s Sources) find(setting Setting, project *supabase.Config) (given, bool, e
 	if !ok || !v.List && v.Text == "" {
 		return given{}, false, nil
 	}
-	g := given{text: v.Text, source: v.Where(), path: v.Path}
+	g := given{text: v.Text, source: v.Where(), path: v.Path, dir: project.supabase()}
 	switch {
 	case v.List:
 		return g, true, g.errorf("want one value, not a list")
 	case v.Env != "":
-		if g.text = s.Getenv(v.Env); g.text == "" {
-			return g, true, g.errorf("the environment variable %s is not set", v.Env)
-		}
+		err := s.substitute(&g, v.Env, project)
+		return g, true, err
 	}
 	return g, true, nil
 }

@@ -31,9 +31,9 @@ func (f *settingFlag) Type() string          { return f.kind }
 
 // kinds are what the help calls the values of settings; "text" if it is not here.
 var kinds = map[string]string{
-	"workdir": "dir", "tasks": "dir", "data": "dir", "cache": "dir", "postgres-bin": "dir",
+	"workdir": "dir", "tasks": "dir", "data": "dir", "cache": "dir", "postgres-bin": "dir", "signing-keys-path": "file",
 	"port": "number", "db-port": "number", "pool-size": "number", "max-bodies": "number",
-	"url": "url", "database-url": "url", "postgres-repository": "url",
+	"url": "url", "database-url": "url", "postgres-repository": "url", "project-url": "url",
 	"database-wait": "duration", "drain": "duration", "body-limit": "size",
 	"log-level": "level", "log-format": "text|json", "migrate": "auto|check",
 }
