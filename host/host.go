@@ -93,6 +93,7 @@ func open(ctx context.Context, c Config) (*building, error) {
 		b.engine, err = vm.New(ctx, vm.Options{
 			CacheDir: c.CacheDir,
 			Keys:     ring,
+			Limits:   c.TaskLimits,
 			// Asked when a body is resumed, long after b.store is set.
 			LoadImage: func(ctx context.Context, d vm.Digest) ([]byte, error) { return b.store.Image(ctx, d[:]) },
 			Log:       c.Log,

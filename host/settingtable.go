@@ -26,7 +26,7 @@ func table(mode Mode) []setting {
 		drain = "5s"
 		keys = "that of every local Supabase project"
 	}
-	return []setting{
+	return append([]setting{
 		{Setting: Setting{Name: "workdir", Env: []string{"AMBER_WORKDIR", "SUPABASE_WORKDIR"}, Default: "the current directory",
 			Help: "directory of the project: the one that has supabase/config.toml"},
 			take: func(*Config, given) error { return nil }},
@@ -130,7 +130,7 @@ func table(mode Mode) []setting {
 		{Setting: Setting{Name: "log-format", Env: []string{"AMBER_LOG_FORMAT"}, Default: map[Mode]string{Serve: "text on a terminal, else json"}[mode],
 			Help: "text or json"},
 			value: "text", take: takeLogFormat},
-	}
+	}, limitTable()...)
 }
 
 // defaultData is "" where there is no place for data; see [Config.complete].

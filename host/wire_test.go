@@ -240,8 +240,11 @@ func testExact(t *testing.T, r *running) {
 
 func testSize(t *testing.T, r *running) {
 	input := func(n int) string { return `{"taskName":"size","input":"` + strings.Repeat("x", n) + `"}` }
-	if run := r.execute(t, input(10_000_000)); string(run.Result) != "10000000" {
-		t.Errorf("10 MB: %.300s %+v", run.Result, run.Error)
+	if run := r.execute(t, input(8_000_000)); string(run.Result) != "8000000" {
+		t.Errorf("8 MB: %.300s %+v", run.Result, run.Error)
+	}
+	if run := r.execute(t, input(10_000_000)); run.Status != "failed" || run.Error.Code != "ARGUMENTS_TOO_LARGE" {
+		t.Errorf("10 MB: %s %.300s %+v", run.Status, run.Result, run.Error)
 	}
 	for name, headers := range map[string][]string{"17 MB": nil, "17 MB, asking first": {"Expect: 100-continue"}} {
 		if a := r.do(t, "POST", execute, input(17<<20), headers...); a.status != 413 || a.text(t, "code") != "PAYLOAD_TOO_LARGE" || a.text(t, "error") == "" {

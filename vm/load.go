@@ -109,7 +109,8 @@ func (e *Engine) Check(ctx context.Context, name, code string) error {
 		return err
 	}
 	defer e.give(ctx, s)
-	s.slice = &slice{}
+	s.slice = &slice{limits: e.options.Limits}
+	s.startMeter(ctx, e.options.Limits, usage{})
 	return s.check(context.WithValue(context.WithoutCancel(ctx), sandboxKey{}, s), src)
 }
 

@@ -1,0 +1,52 @@
+package host
+
+import (
+	"math"
+	"time"
+
+	"github.com/amberhost/amber/vm"
+)
+
+// limitTable is what a task may use: see [vm.Limits].
+func limitTable() []setting {
+	limit := func(name, env, help, value string, take func(*Config, given) error) setting {
+		return setting{Setting: Setting{Name: name, Env: []string{env}, Help: help}, value: value, take: take}
+	}
+	return []setting{
+		limit("limit-cpu", "AMBER_LIMIT_CPU", "how long a task may compute between two awaits", "10s",
+			duration(func(c *Config) *time.Duration { return &c.TaskLimits.CPU }, time.Millisecond)),
+		limit("limit-run-cpu", "AMBER_LIMIT_RUN_CPU", "how long a run may compute in all", "10m",
+			duration(func(c *Config) *time.Duration { return &c.TaskLimits.RunCPU }, time.Millisecond)),
+		limit("limit-memory", "AMBER_LIMIT_MEMORY", "how large a task's heap may be; a new value is for runs that start after", "64MiB",
+			bytesOf(func(l *vm.Limits, n int64) { l.Memory = uint32(n) }, 4<<20, 1<<30)),
+		limit("limit-calls", "AMBER_LIMIT_CALLS", "how many calls of a run may be in flight; more of them wait their turn", "1000",
+			count(func(c *Config) *int { return &c.TaskLimits.Calls }, 1, 1_000_000)),
+		limit("limit-value", "AMBER_LIMIT_VALUE", "how large a result, a reply, an input, or the arguments of a call may be", "8MiB",
+			bytesOf(func(l *vm.Limits, n int64) { l.Value = int(n) }, 1<<10, 256<<20)),
+		limit("limit-snapshot", "AMBER_LIMIT_SNAPSHOT", "how large a waiting task may be, compressed", "16MiB",
+			bytesOf(func(l *vm.Limits, n int64) { l.Snapshot = int(n) }, 64<<10, 256<<20)),
+		limit("limit-log-lines", "AMBER_LIMIT_LOG_LINES", "how many lines a task may log between two awaits", "10000",
+			count(func(c *Config) *int { return &c.TaskLimits.Lines }, 2, math.MaxInt32)),
+		limit("limit-log-bytes", "AMBER_LIMIT_LOG_BYTES", "how many bytes those may have", "4MiB",
+			bytesOf(func(l *vm.Limits, n int64) { l.LineBytes = int(n) }, 1<<10, 1<<30)),
+		limit("limit-run-log-lines", "AMBER_LIMIT_RUN_LOG_LINES", "how many lines a run may log in all", "100000",
+			count(func(c *Config) *int { return &c.TaskLimits.RunLines }, 2, math.MaxInt32)),
+		limit("limit-run-log-bytes", "AMBER_LIMIT_RUN_LOG_BYTES", "how many bytes those may have", "32MiB",
+			bytesOf(func(l *vm.Limits, n int64) { l.RunLineBytes = int(n) }, 1<<10, 1<<30)),
+	}
+}
+
+// bytesOf takes a size from least to most for one of the limits.
+func bytesOf(put func(*vm.Limits, int64), least, most int64) func(*Config, given) error {
+	return func(c *Config, g given) error {
+		var n int64
+		if err := size(func(*Config) *int64 { return &n })(c, g); err != nil {
+			return err
+		}
+		if n < least || n > most {
+			return g.errorf("%q: want a size from %d to %d bytes", g.text, least, most)
+		}
+		put(&c.TaskLimits, n)
+		return nil
+	}
+}
