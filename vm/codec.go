@@ -1,11 +1,13 @@
 package vm
 
 import (
+	"cmp"
 	"fmt"
 	"sync"
 
 	"github.com/amberhost/amber/supabase/keys"
 	"github.com/google/uuid"
+	"github.com/klauspost/compress/s2"
 	"github.com/klauspost/compress/zstd"
 )
 
@@ -49,15 +51,41 @@ func (c *codec) save(s *sandbox, frame uuid.UUID, st state) (*Snapshot, error) {
 	s.changes = differences(s.changes[:0], s.image, memory)
 	s.known = true
 	b.delta = appendDelta(b.delta[:0], s.image, memory, s.changes, st)
-	b.packed = c.enc.EncodeAll(b.delta, b.packed[:0])
+	kind := c.pack(b)
 	snap := &Snapshot{Header: Header{
-		Version: snapshotVersion, Codec: codecWordsZstd, Engine: engineIdentity(), Image: s.image.digest,
+		Version: snapshotVersion, Codec: kind, Engine: engineIdentity(), Image: s.image.digest,
 		Frame: frame, Sequence: st.sequence, Size: uint32(len(memory)),
 	}}
 	if err := snap.seal(c.keys, b.packed); err != nil {
 		return nil, err
 	}
 	return snap, nil
+}
+
+// fewBytes is up to where a delta is compressed with S2.
+const fewBytes = 32 << 10
+
+// pack compresses b.delta into b.packed and says how.
+func (c *codec) pack(b *buffers) (kind byte) {
+	if len(b.delta) > fewBytes {
+		b.packed = c.enc.EncodeAll(b.delta, b.packed[:0])
+		return codecWordsZstd
+	}
+	b.packed = s2.EncodeBetter(b.packed[:cap(b.packed)], b.delta)
+	return codecWordsS2
+}
+
+// unpack decompresses into b.delta, no more than there can be.
+func (c *codec) unpack(b *buffers, kind byte, packed []byte) (err error) {
+	if kind != codecWordsS2 {
+		b.delta, err = c.dec.DecodeAll(packed, b.delta[:0])
+		return err
+	}
+	if n, err := s2.DecodedLen(packed); err != nil || n > fewBytes {
+		return fmt.Errorf("%d bytes, at most %d: %w", n, fewBytes, cmp.Or(err, s2.ErrTooLarge))
+	}
+	b.delta, err = s2.Decode(b.delta[:cap(b.delta)], packed)
+	return err
 }
 
 // restorer is a decoded delta of either kind.
@@ -76,7 +104,7 @@ func (c *codec) open(s *Snapshot, image *Image, use func(restorer) error) error 
 	}
 	b := c.bufs.Get().(*buffers)
 	defer c.put(b)
-	if b.delta, err = c.dec.DecodeAll(packed, b.delta[:0]); err != nil {
+	if err := c.unpack(b, s.Codec, packed); err != nil {
 		return badSnapshot("decompress: %v", err)
 	}
 	var d restorer

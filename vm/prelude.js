@@ -31,9 +31,14 @@ const put = (object, key, value) => defineProperty(object, key, { __proto__: nul
 const hidden = (object, key, value) => defineProperty(object, key, { __proto__: null, value, writable: true, enumerable: false, configurable: true });
 const own = (object, key) => { const d = getOwnPropertyDescriptor(object, key); return d && d.value; };
 
+// bare makes a constructor of objects that inherit nothing, or what is given.
+// They share a shape, which { __proto__: null } does not: that costs ten times as much.
+const bare = (constructor, proto = { __proto__: null }) => { constructor.prototype = proto; return constructor; };
+
 // unread keeps then from looking up the constructor and species of a promise
 // that is the prelude's own: both may be a task's, and throw.
-const unread = (promise) => hidden(promise, 'constructor', undefined) && promise;
+const unread = (promise) => { defineProperty(promise, 'constructor', noConstructor); return promise; };
+const noConstructor = { __proto__: null, value: undefined, writable: true, enumerable: false, configurable: true };
 
 // --- The host function ----------------------------------------------------
 //
@@ -338,7 +343,10 @@ function settle(id, kind, value) {
   rejectCall(record, value);
 }
 function rejectCall(record, error) {
-  if (!record.heard) forgotten = { __proto__: null, call: record, error, next: forgotten };
+  if (!record.heard) {
+    forgotten = { __proto__: null, call: record, error, next: forgotten };
+    then(record.promise, undefined, ignore); // it is told at the end of the task
+  }
   record.reject(rejection(error, record.site));
 }
 
@@ -382,7 +390,6 @@ function dispatch(link) {
   if (link.promise !== null) return link.promise;
   for (let l = link.parent; l !== null; l = l.parent) l.superseded = true;
   link.promise = unread(new P((resolve, reject) => { link.resolve = resolve; link.reject = reject; }));
-  then(link.promise, undefined, ignore);
   link.label = labelOf(link);
   const service = rootOf(link).property;
   if (service === 'timer') rejectCall(link, noTimer);
@@ -394,12 +401,22 @@ const ignore = () => {};
 // trusts its arguments.
 const noTimer = { __proto__: null, code: 'UNKNOWN_SERVICE', message: 'there is no service "timer": use tools.sleep(ms) or setTimeout(f, ms)' };
 
-const makeLink = (parent, property, args, options, called, site) => ({
-  __proto__: null, parent, property, args, options, called, site,
-  superseded: false, heard: false, promise: null, resolve: null, reject: null, label: '' });
+const Link = bare(function (parent, property, args, options, called, site) {
+  this.parent = parent; this.property = property; this.args = args; this.options = options; this.called = called; this.site = site;
+  this.superseded = this.heard = false;
+  this.promise = this.resolve = this.reject = null;
+  this.label = '';
+});
+const makeLink = (parent, property, args, options, called, site) => new Link(parent, property, args, options, called, site);
+
+// nodeTarget is the target of all nodes: it has nothing to read, and can be given nothing.
+const nodeTarget = () => {};
+delete nodeTarget.name;
+delete nodeTarget.length;
+Object.freeze(nodeTarget);
 
 function makeNode(link) {
-  const node = new X(() => {}, { __proto__: nodeTraps, link });
+  const node = new X(nodeTarget, new NodeTraps(link));
   weakSet(linkOf, node, link);
   return node;
 }
@@ -430,6 +447,7 @@ const nodeTraps = {
   set(target, key) { throw new TE(`cannot set ${S(key)} on a tools path`); },
   defineProperty() { throw new TE('cannot define a property on a tools path'); },
 };
+const NodeTraps = bare(function (link) { this.link = link; }, nodeTraps);
 const resolvedNow = unread(resolved(undefined));
 
 const promiseMethods = { __proto__: null, then: promiseThen, catch: P.prototype.catch, finally: P.prototype.finally };
@@ -496,8 +514,9 @@ function setTimer(f, delay, ...args) {
   if (!(ms > 0)) ms = 0;
   if (ms > longestTimer) throw new RE(`setTimeout: at most ten years (${longestTimer} ms)`);
   const run = () => { try { apply(f, undefined, args); } catch (e) { fail(e); } };
-  return send({ __proto__: null, run, label: 'setTimeout', delay: ms }, 'timer', timerStep(ms));
+  return send(new Timer(run, ms), 'timer', timerStep(ms));
 }
+const Timer = bare(function (run, delay) { this.run = run; this.delay = delay; this.label = 'setTimeout'; });
 const timerStep = (ms) => callStep('', `[${ms}]`);
 const timerText = (ms) => `{"service":"timer","steps":[${timerStep(ms)}]}`;
 function clearTimer(id) {
