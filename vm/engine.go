@@ -22,7 +22,7 @@ type Engine struct {
 	slots   chan struct{} // one per slice that may run now
 	waiting atomic.Int64  // slices that wait for one
 	pool    pool
-	styles  styleCache
+	loaded  loadedCache
 
 	mu     sync.Mutex
 	images map[Digest]*Image // base and those loaded
@@ -39,7 +39,7 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 		return nil, err
 	}
 	e := &Engine{options: o, runtime: r, module: m, slots: make(chan struct{}, o.Concurrency), images: map[Digest]*Image{}}
-	e.pool.most = o.IdleMemory
+	e.pool.most, e.loaded.most = o.IdleMemory, loadedMemory
 	if e.codec, err = newCodec(o); err == nil {
 		err = e.bootBase(ctx)
 	}

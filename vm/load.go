@@ -2,9 +2,7 @@ package vm
 
 import (
 	"context"
-	"crypto/sha256"
 	"strings"
-	"sync"
 	"unicode/utf8"
 
 	"github.com/amberhost/amber/service"
@@ -12,13 +10,6 @@ import (
 
 // A task's source is one of two languages: the body of an async function with
 // module, exports and require, or an ES module. Which one shows by what parses.
-type style byte
-
-const (
-	styleUnknown style = iota
-	styleBody
-	styleModule
-)
 
 // The body is evaluated as the method of an object literal, on the source's own
 // lines. Source that closes the method early and opens something else has to
@@ -63,29 +54,23 @@ func newSource(task, code string) (source, *service.Error) {
 // load brings a task's code into the sandbox. It returns the function of its
 // body, or undefined for an ES module, which is then compiled under its file
 // name; refused says what is wrong with the code.
-func (e *Engine) load(ctx context.Context, s *sandbox, task, code string) (body uint64, refused *service.Error, err error) {
+func (s *sandbox) load(ctx context.Context, task, code string) (body uint64, refused *service.Error, err error) {
 	src, refused := newSource(task, code)
 	if refused != nil {
 		return 0, refused, nil
 	}
-	key := sha256.Sum256([]byte(code))
-	known := e.styles.get(key)
-	var bodyError, moduleError *SyntaxError
-	if known != styleModule {
-		if body, bodyError, err = s.evalBody(ctx, src, known == styleBody); err != nil {
-			return 0, nil, err
-		}
-		if bodyError == nil {
-			e.styles.put(key, styleBody)
-			return body, nil, nil
-		}
+	body, bodyError, err := s.evalBody(ctx, src)
+	if err != nil {
+		return 0, nil, err
 	}
-	moduleError, refused, err = s.loadModule(ctx, src)
+	if bodyError == nil {
+		return body, nil, nil
+	}
+	moduleError, refused, err := s.loadModule(ctx, src)
 	switch {
 	case err != nil || refused != nil:
 		return 0, refused, err
 	case moduleError == nil:
-		e.styles.put(key, styleModule)
 		return s.image.Undefined, nil, nil
 	}
 	return 0, invalidTask(pick(src, bodyError, moduleError)), nil
@@ -143,9 +128,8 @@ func uncompilable(err error) *service.Error {
 }
 
 // evalBody makes the function of a task's body. Source that leaves its method
-// shows in the function's text, which then is not the whole; known source has
-// been seen not to.
-func (s *sandbox) evalBody(ctx context.Context, src source, known bool) (body uint64, refused *SyntaxError, err error) {
+// shows in the function's text, which then is not the whole.
+func (s *sandbox) evalBody(ctx context.Context, src source) (body uint64, refused *SyntaxError, err error) {
 	body, err = s.eval(ctx, s.qjsEval, src.file, []byte(bodyHead+src.code+bodyTail), evalGlobal)
 	if err != nil {
 		return 0, nil, err
@@ -153,9 +137,6 @@ func (s *sandbox) evalBody(ctx context.Context, src source, known bool) (body ui
 	if body == s.image.Exception {
 		refused, err = s.syntaxError(ctx, src, len(bodyHead))
 		return 0, refused, err
-	}
-	if known {
-		return body, nil, nil
 	}
 	whole, err := s.isWhole(ctx, body, methodHead+src.code+methodTail)
 	if err != nil || whole && !strings.Contains(src.code, "super") { // a method knows super, a task does not
@@ -217,26 +198,4 @@ func (s *sandbox) loadModule(ctx context.Context, src source) (*SyntaxError, *se
 		return nil, thrown, nil
 	}
 	return place(src, thrown, 0), nil, nil
-}
-
-// styleCache remembers what code turned out to be, so that a module is not
-// parsed as a body first.
-type styleCache struct {
-	mu sync.Mutex
-	m  map[Digest]style
-}
-
-func (c *styleCache) get(d Digest) style {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.m[d]
-}
-
-func (c *styleCache) put(d Digest, s style) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.m == nil || len(c.m) > 10_000 {
-		c.m = map[Digest]style{}
-	}
-	c.m[d] = s
 }

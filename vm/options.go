@@ -12,6 +12,8 @@ const (
 	// memorySlack is what linear memory may hold beyond the JavaScript heap:
 	// the image, the stack, arguments on their way in, and fragmentation.
 	memorySlack = 64 << 20
+	// loadedMemory is what compiled tasks may take: some 8 KB each.
+	loadedMemory = 32 << 20
 	// stackSize is the guest's C stack: some 3,000 JavaScript frames. It is
 	// part of the memory layout, see [Engine.Identity].
 	stackSize = 1 << 20

@@ -22,12 +22,27 @@ func (e *Engine) Start(ctx context.Context, p StartParams) (*Outcome, error) {
 		return nil, fmt.Errorf("start task %s: %w", p.Name, err)
 	}
 	defer leave()
-	s, err := e.take(ctx, e.base, uint32(len(e.base.memory)))
+	key, size := keyOf(p), uint32(len(e.base.memory))
+	known := e.loaded.get(key)
+	if known != nil {
+		size = known.delta.size
+	}
+	s, err := e.take(ctx, e.base, size)
 	if err != nil {
 		return nil, fmt.Errorf("start task %s: %w", p.Name, err)
 	}
 	defer e.give(ctx, s)
-	return e.run(ctx, s, p.Frame, state{}, func(ctx context.Context) error { return e.begin(ctx, s, p) })
+	if known != nil {
+		memory, _ := s.memory.Read(0, size)
+		known.delta.restore(e.base, memory)
+	}
+	return e.run(ctx, s, p.Frame, state{}, func(ctx context.Context) error {
+		body, err := e.body(ctx, s, p, key, known)
+		if err != nil || s.slice.out.Ended {
+			return err
+		}
+		return s.begin(ctx, p, body)
+	})
 }
 
 // Resume brings a waiting task back, settles its calls, and runs it until it
@@ -158,16 +173,29 @@ func (s *sandbox) wake(ctx context.Context) error {
 	return s.release(ctx, v)
 }
 
-// begin loads the task and starts its entry function.
-func (e *Engine) begin(ctx context.Context, s *sandbox, p StartParams) error {
-	body, refused, err := e.load(ctx, s, p.Name, p.Code)
+// body brings the task's code into the sandbox, where it is not in already. It
+// ends a slice whose code is refused.
+func (e *Engine) body(ctx context.Context, s *sandbox, p StartParams, key loadedKey, known *loaded) (uint64, error) {
+	if known != nil {
+		return known.body, nil
+	}
+	body, refused, err := s.load(ctx, p.Name, p.Code)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if refused != nil {
 		s.slice.end(refused)
-		return nil
+		return 0, nil
 	}
+	l, err := s.loaded(body)
+	if err == nil {
+		e.loaded.put(key, l)
+	}
+	return body, err
+}
+
+// begin calls the task's entry function.
+func (s *sandbox) begin(ctx context.Context, p StartParams, body uint64) error {
 	if n, most := len(p.Input), s.slice.limits.Value; n > most {
 		s.slice.end(tooLarge(service.CodeArgumentsTooLarge, "the task's input", n, most))
 		return nil
