@@ -70,9 +70,6 @@ func TestDrainOfALoop(t *testing.T) {
 	})
 	looper := d.enqueue("looper", "null")
 	cmd := d.command("looping", "")
-	// No collection of garbage, and a processor to spare: Go cannot stop a loop
-	// in WebAssembly for either.
-	cmd.Env = append(cmd.Env, "GOGC=off", "GOMAXPROCS=4")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)

@@ -44,7 +44,8 @@ var engine = sync.OnceValues(func() (*vm.Engine, error) {
 
 func newEngine(r *keys.Ring) (*vm.Engine, error) {
 	dir := filepath.Join(os.TempDir(), fmt.Sprintf("amber-test-cache-%d", os.Getuid()))
-	return vm.New(context.Background(), vm.Options{CacheDir: dir, Keys: r})
+	// Loops are to be stopped by what is tested, not by their limit.
+	return vm.New(context.Background(), vm.Options{CacheDir: dir, Keys: r, Limits: vm.Limits{CPU: time.Hour, RunCPU: time.Hour}})
 }
 
 // db is a database with tasks in it and the store on top.

@@ -141,11 +141,12 @@ func (p *Processor) dispatch(ctx, work context.Context) {
 // queryGrace is how long a statement of the loops may take when they are told to stop.
 const queryGrace = 2 * time.Second
 
-// drainGrace is how long work that was told to stop may take to do so.
+// drainGrace is how long work that was told to stop may take to do so: a service
+// may not listen.
 const drainGrace = time.Second
 
-// drain waits for work to come to rest within the drain time. A slice that
-// loops cannot be told to stop: it is left behind, and loses its claim.
+// drain waits for work to come to rest within the drain time. Slices that have
+// not by then are stopped, and go on elsewhere from their last snapshot.
 func (p *Processor) drain(work context.Context, cancel context.CancelFunc) {
 	p.silence()
 	rest := make(chan struct{})

@@ -21,14 +21,17 @@
 // # Where things are
 //
 //	engine.go run.go pool.go   slices: Start, Resume, VMs for them
+//	limits.go meter.go         what a task may use; the fuel that measures computing
+//	loaded.go                  a task's code, compiled once
 //	sandbox.go host.go wasi.go one VM: calls into the guest and out of it
-//	string.go trap.go          what comes out of it: strings, traps
+//	memory.go                  what a VM's memory is made of
+//	string.go                  what comes out of it: strings
 //	rejection.go               promises rejected with nothing awaiting them
 //	slice.go outcome.go call.go clip.go what a slice did
 //	load.go syntax.go import.go source to function, what is refused, Check
 //	prelude.js                 the half that runs in the guest
 //	boot.go image.go           a booted engine as bytes
-//	delta.go codec.go snapshot.go a waiting VM as bytes
+//	delta.go codec.go snapshot.go a waiting VM as bytes; delta_v1.go as they were
 //	module.go internal/harden  the engine's wasm: pinned, rewritten, compiled
 //
 // # What may be touched
@@ -47,10 +50,7 @@
 //
 // # What is missing
 //
-// CPU time has no limit yet: a loop that never ends keeps its slot, and since
-// compiled wasm cannot be preempted, Go's garbage collector waits for it too.
-// Memory, stack, log lines and the texts of errors are limited. A stack
-// overflow ends the run as a RangeError; the task cannot catch it.
+// A stack overflow and the CPU limit end the run; the task cannot catch them.
 //
 // Error.prepareStackTrace and CallSite's getFunction are taken away, since they
 // hand out the prelude's own functions, and Error.stackTraceLimit has no effect.

@@ -9,10 +9,10 @@ const (
 	// tickFuel is how much fuel a guest gets at a time: less than a millisecond's
 	// work as a rule. Nothing stops compiled code in between, not Go's garbage
 	// collector either, which stops all goroutines and waits for each.
-	tickFuel = 100_000
-	// fuelPerSecond is what JavaScript uses up in a second: as measured, a bare
-	// loop 500 million, ordinary code 150 to 300, parsing and large strings 20.
-	fuelPerSecond = 250_000_000
+	tickFuel = 60_000
+	// fuelPerSecond is what JavaScript uses up in a second: as measured, loops and
+	// calls 150 million, a bare loop up to 600, objects and JSON 90, the compiler 20.
+	fuelPerSecond = 150_000_000
 	// wallFactor times the CPU limit is when a slice is stopped by the clock: for
 	// work that costs little fuel. A machine may be so much slower, or busy with
 	// others, before a task suffers.

@@ -18,7 +18,7 @@ const Tick = 4
 const (
 	// PollFuel is what 10,000 backward jumps and calls of interpreted code cost:
 	// QuickJS counts them itself and calls one function for each 10,000.
-	PollFuel = 100_000
+	PollFuel = 60_000
 	// growFuel is what a page of memory costs, which has to be zeroed.
 	growFuel = 2_500
 	// bulkShift: so many bits of a size in bytes are dropped where memory is copied or filled.
