@@ -68,7 +68,8 @@ type claimed struct {
 	CallID           *int64
 }
 
-// Claim takes up to limit rows that any host may run or resume, oldest first.
+// Claim takes up to limit rows that any host may run or resume, oldest first,
+// of those that this one can: it has their engine and the keys they are sealed with.
 // After an error it is not known what was taken: see [Store.GiveBack].
 func (s *Store) Claim(ctx context.Context, host Host, limit int) ([]Claim, error) {
 	return s.claim(ctx, host, "true", pgx.StrictNamedArgs{"limit": limit})
@@ -81,16 +82,16 @@ func (s *Store) ClaimRow(ctx context.Context, host Host, id uuid.UUID) ([]Claim,
 
 // claim takes free rows of which the SQL condition only holds.
 func (s *Store) claim(ctx context.Context, host Host, only string, args pgx.StrictNamedArgs) ([]Claim, error) {
-	args["engine"], args["host"] = host.Engine, host.ID
+	args["engine"], args["host"], args["keys"] = host.Engine, host.ID, s.ring.IDs()
 	rows, err := s.pool.Query(ctx, `
 		with free as (
-			select id from public.stack_runs
+			select id from public.stack_runs s
 			where status in ('pending', 'pending_resume', 'pending_execution') and stuck_reason is null
-				and (engine is null or engine = @engine) and `+only+`
+				and (engine is null or engine = @engine) and `+only+` and `+opensSQL+`
 			order by priority desc, created_at
 			limit @limit for update skip locked
 		)
-		update public.stack_runs s set status = 'processing', claimed_by = @host, attempt = s.attempt + 1,
+		update public.stack_runs s set status = 'processing', claimed_by = @host, attempt = s.attempt + 1, stuck_key = null,
 			started_at = coalesce(s.started_at, now()), updated_at = now()
 		from free where s.id = free.id
 		returning s.id, s.parent_task_run_id, s.parent_stack_run_id, s.child_task_run_id, s.service_name, s.method_name,

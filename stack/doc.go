@@ -42,10 +42,11 @@
 // exactly once in what the task observes.
 //
 // Any number of hosts work on one database. They share the rows that are free
-// (claimed with skip locked), judge leases by the database's clock alone, and
-// need neither LISTEN (see Config.Poll) nor anything else that a session keeps:
-// on a pool whose statements have no names, all of it works through a pooler
-// that gives each transaction another session. No transaction waits for a second
+// (claimed with skip locked) and for which they have the engine and the keys; what
+// no host that runs can open is parked until one can. They judge leases by the
+// database's clock alone, and need neither LISTEN (see Config.Poll) nor anything
+// else that a session keeps: on a pool whose statements have no names, all of it
+// works through a pooler that gives each transaction another session. No transaction waits for a second
 // connection. A host that is told to leave begins nothing more and leaves to the
 // others at once what its commits would have given to it; what does not come to
 // rest in time is released to its last snapshot.

@@ -211,13 +211,15 @@ func (s *Store) complete(ctx context.Context, tx pgx.Tx, host Host, e Ending) (r
 		return false, err
 	}
 	if resume {
-		// A body of another engine is left to a host that has that engine.
+		// A body of another engine, or sealed with a key that is not here, is left
+		// to a host that has that.
 		b.Queue(`
-			update public.stack_runs set updated_at = now(), resume_payload = null,
-				status = case when engine = @engine and @works then 'processing' else 'pending_resume' end,
-				claimed_by = case when engine = @engine and @works then @host::uuid end
+			update public.stack_runs s set updated_at = now(), resume_payload = null,
+				(status, claimed_by) = (
+					select case when ours then 'processing' else 'pending_resume' end, case when ours then @host::uuid end
+					from (select coalesce(s.engine = @engine and @works and `+opensSQL+`, false) as ours) o)
 			where id = @parent returning claimed_by is not null`,
-			pgx.StrictNamedArgs{"parent": e.Parent, "host": host.ID, "engine": host.Engine, "works": host.takes()}).
+			pgx.StrictNamedArgs{"parent": e.Parent, "host": host.ID, "engine": host.Engine, "works": host.takes(), "keys": s.ring.IDs()}).
 			QueryRow(func(row pgx.Row) error { return row.Scan(&resume) })
 	}
 	err = b.send(ctx, tx)

@@ -153,15 +153,17 @@ func (s *Store) Reap(ctx context.Context) (freed int, err error) {
 
 // Park takes a row that cannot go on here out of circulation and says why in
 // stuck_reason, on the row and on its run. Clearing stuck_reason lets it go on,
-// and so does the next host that starts (see [Store.Unpark]).
+// and so does the next host that starts (see [Store.Unpark]); one that could not
+// be opened, any host that has the key (see [Store.UnparkOpenable]).
 func (s *Store) Park(ctx context.Context, host Host, id uuid.UUID, reason string) error {
 	return s.tx(ctx, "park stack run", func(tx pgx.Tx) error {
 		var b batch
 		b.fenced(`
-			update public.stack_runs set stuck_reason = @reason, claimed_by = null, updated_at = now(),
+			update public.stack_runs s set stuck_reason = @reason, claimed_by = null, updated_at = now(),
+				stuck_key = (select min(key_id) from (`+sealedSQL+`) sealed where key_id <> all(@keys::text[])),
 				status = case when sequence > 0 then 'pending_resume' else 'pending' end
 			where id = @id and status = 'processing' and claimed_by = @host`,
-			pgx.StrictNamedArgs{"reason": text(reason), "id": id, "host": host.ID})
+			pgx.StrictNamedArgs{"reason": text(reason), "id": id, "host": host.ID, "keys": s.ring.IDs()})
 		b.Queue(`
 			update public.task_runs set stuck_reason = @reason, updated_at = now()
 			where id = (select child_task_run_id from public.stack_runs where id = @id)
@@ -182,14 +184,15 @@ func (s *Store) Image(ctx context.Context, digest []byte) ([]byte, error) {
 	return data, nil
 }
 
-// Unpark lets every parked row try again: a host that starts may have the key,
-// the image or the engine that the one before it lacked.
+// Unpark lets every parked row try again, but those that wait for a key: a host
+// that starts may have the image or the engine that the one before it lacked.
 func (s *Store) Unpark(ctx context.Context) error {
 	return s.tx(ctx, "unpark stack runs", func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, `
 			with parked as (
 				update public.stack_runs set stuck_reason = null, updated_at = now()
 				where status in ('pending', 'pending_resume', 'pending_execution') and stuck_reason is not null
+					and stuck_key is null
 				returning child_task_run_id
 			)
 			update public.task_runs t set stuck_reason = null, updated_at = now()

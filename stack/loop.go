@@ -203,6 +203,12 @@ func (p *Processor) search(ctx, work context.Context) error {
 	if _, adoptErr := p.cfg.Store.Adopt(ctx, batchSize); err == nil {
 		err = adoptErr
 	}
+	if err == nil {
+		var freed int
+		if freed, err = p.cfg.Store.UnparkOpenable(ctx, 10*batchSize); freed > 0 {
+			p.cfg.Log.Info("go on with what waited for a key that this host has", "rows", freed)
+		}
+	}
 	for err == nil && p.roomFor(1) && !p.draining() {
 		var claims []Claim
 		host := p.currentHost()
@@ -300,10 +306,23 @@ func (p *Processor) renew(lease context.Context) {
 				p.cfg.Log.Warn("gave back rows that this host held without knowing", "rows", given)
 			}
 		}
+		if parkErr := p.parkUnopenable(ctx); err == nil {
+			err = parkErr
+		}
 		if err != nil && lease.Err() == nil {
 			p.cfg.Log.Warn("renew lease", "err", err)
 		}
 	}
+}
+
+// parkUnopenable is not for every sweep: for want of a key it looks into all rows
+// that wait.
+func (p *Processor) parkUnopenable(ctx context.Context) error {
+	parked, err := p.cfg.Store.ParkUnopenable(ctx)
+	if parked > 0 {
+		p.cfg.Log.Warn("stuck: no host that runs has the keys these are sealed with; start one that has them in AMBER_KEYS", "rows", parked)
+	}
+	return err
 }
 
 // nudge hints that something may be claimable.

@@ -72,6 +72,9 @@ func (s *Store) KeyUse(ctx context.Context) ([]KeyUse, error) {
 // more to do. Rows that cannot be opened are passed over: when nothing else is
 // left, the reason is the error.
 func (s *Store) Reseal(ctx context.Context, limit int) (rows int, err error) {
+	if err := s.unparkResealed(ctx); err != nil { // by the calls before this one
+		return 0, err
+	}
 	for wait := time.Millisecond; ; wait = min(2*wait, time.Second) {
 		var damaged []error
 		for _, table := range []sealedTable{sealedReplies, sealedSnapshots} {

@@ -30,6 +30,8 @@ func (p *Processor) leave(ctx context.Context, f *frame) {
 func (p *Processor) unreadable(ctx context.Context, host Host, id uuid.UUID, err error) {
 	switch {
 	case errors.Is(err, ErrClaimLost), ctx.Err() != nil:
+	case errors.Is(err, keys.ErrUnknownKey):
+		p.pass(ctx, host, id, err)
 	case errors.Is(err, errStuck):
 		p.park(ctx, host, id, err)
 	default:
@@ -71,6 +73,19 @@ func bodies(endings []Ending) (ids []uuid.UUID) {
 func (p *Processor) drop(ctx context.Context, host Host, settled []Ending) {
 	for _, e := range settled {
 		p.complete(ctx, host, e)
+	}
+}
+
+// pass leaves a row to hosts that have the key which this one turned out to lack.
+func (p *Processor) pass(ctx context.Context, host Host, id uuid.UUID, reason error) {
+	land, cancel := mustLand(ctx)
+	defer cancel()
+	passed, err := p.cfg.Store.Pass(land, host, id)
+	switch {
+	case err != nil:
+		p.abandon(ctx, host, err, id)
+	case !passed:
+		p.park(ctx, host, id, reason)
 	}
 }
 

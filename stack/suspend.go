@@ -3,12 +3,14 @@ package stack
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/amberhost/amber/service"
+	"github.com/amberhost/amber/supabase/keys"
 	"github.com/amberhost/amber/vm"
 )
 
@@ -55,25 +57,29 @@ type Suspension struct {
 // this process, the body's snapshot and its next calls, which are born held by
 // host (timers: sleeping). If calls of the body have ended meanwhile, their
 // replies are returned and the body stays held by host, which must resume it.
-// A host that is leaving is given nothing.
+// A host that is leaving, or lacks the key of such a reply, is given nothing.
 func (s *Store) Suspend(ctx context.Context, host Host, sp Suspension) (more []Reply, err error) {
 	err = s.tx(ctx, "suspend stack run", func(tx pgx.Tx) error {
 		var b batch
+		var foreign bool
 		if err := s.queueSuspend(&b, host, sp); err != nil {
 			return err
 		}
 		b.Queue(repliesSQL, pgx.StrictNamedArgs{"body": sp.ID}).Query(func(rows pgx.Rows) (err error) {
 			more, err = s.replies(rows)
+			if foreign = errors.Is(err, keys.ErrUnknownKey); foreign {
+				return nil
+			}
 			return err
 		})
 		if err := b.send(ctx, tx); err != nil {
 			return err
 		}
-		if len(more) == 0 {
+		if len(more) == 0 && !foreign {
 			return nil
 		}
 		status, claimed := StatusProcessing, &host.ID
-		if !host.takes() {
+		if foreign || !host.takes() {
 			status, claimed, more = StatusResume, nil, nil
 		}
 		_, err := tx.Exec(ctx, `
