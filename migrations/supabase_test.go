@@ -166,7 +166,12 @@ func checkProject(t *testing.T, conn *pgx.Conn) {
 // makes a project on it and connects as postgres.
 func newProjects(t *testing.T) func(t *testing.T, privileges string) *pgx.Conn {
 	t.Helper()
-	server := startServer(t)
+	dir := pgtest.Dir(t)
+	if err := startServer(t, dir).Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	pgtest.Plain(t, dir)
+	server := startServer(t, dir)
 	t.Cleanup(func() {
 		if err := server.Stop(context.Background()); err != nil {
 			t.Error(err)
@@ -199,9 +204,8 @@ func newProjects(t *testing.T) func(t *testing.T, privileges string) *pgx.Conn {
 
 // startServer starts a server on a free port; another process may be quicker to
 // take it, so it is tried a few times.
-func startServer(t *testing.T) *local.Server {
+func startServer(t *testing.T, dir string) *local.Server {
 	t.Helper()
-	dir := pgtest.Dir(t)
 	var err error
 	for range 10 {
 		var l net.Listener

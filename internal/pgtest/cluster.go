@@ -115,7 +115,7 @@ func freePort() (int, error) {
 	return l.Addr().(*net.TCPAddr).Port, l.Close()
 }
 
-// clusterTemplate returns a data directory fresh from initdb. All test
+// clusterTemplate returns a plain data directory, see [Plain]. All test
 // processes of this user share it: initdb takes longer than most packages' tests.
 func clusterTemplate(ctx context.Context, version string) (string, error) {
 	which := version + strings.ReplaceAll(os.Getenv("AMBER_POSTGRES_BIN"), "/", "_")
@@ -138,6 +138,9 @@ func clusterTemplate(ctx context.Context, version string) (string, error) {
 		return "", err
 	}
 	if err := server.Stop(ctx); err != nil {
+		return "", err
+	}
+	if err := makePlain(tmp); err != nil {
 		return "", err
 	}
 	if err := os.Rename(tmp, dir); err != nil && ours(dir) != nil {

@@ -23,5 +23,8 @@
 //	server.log  what Postgres says; server.log.1 is the log before it
 //
 // The password is "postgres", as everywhere in local Supabase: whoever can log
-// in to the machine can use the database.
+// in to the machine can use the database, but nothing else of the account that
+// Postgres runs as, since the role is no superuser (see roles.go). What only one
+// may do is done while the server is down, as that account: postgres --single
+// -D data postgres. Data directories of earlier versions keep their superuser.
 package local

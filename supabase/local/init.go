@@ -11,10 +11,10 @@ import (
 	"syscall"
 )
 
-// The superuser, as in every local Supabase.
+// The role that everybody uses, as in every local Supabase.
 const (
-	superuser = "postgres"
-	password  = "postgres"
+	role     = "postgres"
+	password = "postgres"
 )
 
 const initPrefix = "data.new-" // of a data directory that is being made
@@ -44,10 +44,13 @@ func initData(ctx context.Context, l layout, b binaries, a account) error {
 	if err := runInitdb(ctx, l, b, a, tmp, pwfile); err != nil {
 		return err
 	}
+	if err := makeRoles(ctx, l, b, a, tmp); err != nil {
+		return err
+	}
 	return os.Rename(tmp, l.data)
 }
 
-// passwordFile holds what is no secret for as long as initdb runs.
+// passwordFile holds what initdb insists on; makeRoles takes it back.
 func passwordFile(dir string) (string, error) {
 	f, err := os.CreateTemp(dir, initPrefix+"password-")
 	if err != nil {
@@ -67,25 +70,35 @@ func runInitdb(ctx context.Context, l layout, b binaries, a account, data, pwfil
 	var out []byte
 	var err error
 	for _, locale := range locales {
-		cmd := exec.CommandContext(ctx, b.path("initdb"), append(args, locale...)...)
-		cmd.Dir = data
-		cmd.Env = environment(data)
-		cmd.SysProcAttr = a.sysProcAttr()
-		cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-		if out, err = cmd.CombinedOutput(); err == nil {
-			return nil
-		}
-		if !strings.Contains(string(out), "invalid locale") {
+		out, err = command(ctx, b.path("initdb"), append(args, locale...), a, data).CombinedOutput()
+		if err == nil || !strings.Contains(string(out), "invalid locale") {
 			break
 		}
 	}
+	return l.said(ctx, "initdb", out, err)
+}
+
+// command is a program that works on a data directory, as its owner.
+func command(ctx context.Context, program string, args []string, a account, data string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Dir = data
+	cmd.Env = environment(data)
+	cmd.SysProcAttr = a.sysProcAttr()
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	return cmd
+}
+
+// said explains by what a program wrote why it failed, if it did.
+func (l layout) said(ctx context.Context, program string, out []byte, err error) error {
 	switch {
+	case err == nil:
+		return nil
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case diskFullText.Match(out):
 		return l.diskFull(lastLines(string(out)))
 	}
-	return fmt.Errorf("initdb: %w:\n%s", err, strings.TrimSpace(string(out)))
+	return fmt.Errorf("%s: %w:\n%s", program, err, strings.TrimSpace(string(out)))
 }
 
 // environment is all that Postgres' programs get of ours. They take the default

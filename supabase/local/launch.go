@@ -68,7 +68,7 @@ func (s *Server) ready(ctx context.Context, log *serverLog) error {
 		var refused *pgconn.PgError
 		if errors.As(err, &refused) && refused.Code != "57P03" { // not "starting up"
 			_ = s.postmaster.stop(context.WithoutCancel(ctx))
-			return fmt.Errorf("the server starts, but does not take user %s with the password %q: %w", superuser, password, err)
+			return fmt.Errorf("the server starts, but does not take user %s with the password %q: %w", role, password, err)
 		}
 		if err := pause(ctx); err != nil {
 			_ = s.postmaster.stop(context.WithoutCancel(ctx))
@@ -131,5 +131,5 @@ func arguments(cfg Config, l layout, port int) []string {
 }
 
 func dsn(port int) string {
-	return fmt.Sprintf("postgres://%s:%s@127.0.0.1:%d/postgres?sslmode=disable", superuser, password, port)
+	return fmt.Sprintf("postgres://%s:%s@127.0.0.1:%d/postgres?sslmode=disable", role, password, port)
 }

@@ -14,7 +14,9 @@ import (
 // TestPrepare has a server of its own: roles belong to all of its databases.
 func TestPrepare(t *testing.T) {
 	t.Parallel()
-	s := start(t, local.Config{Dir: pgtest.Dir(t), Settings: map[string]string{"fsync": "off"}})
+	dir := pgtest.Dir(t)
+	oldData(t, dir) // without the roles that a new one has
+	s := start(t, local.Config{Dir: dir, Settings: map[string]string{"fsync": "off"}})
 	database := func(name string) string {
 		run(t, s, "create database "+name)
 		return strings.Replace(s.URL(), "/postgres?", "/"+name+"?", 1)

@@ -72,7 +72,8 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	return nil, fmt.Errorf("start Postgres in %s: %w", cfg.Dir, l.explain(err))
 }
 
-// URL is the server's connection string, for the superuser.
+// URL is the server's connection string, for the role postgres: no superuser,
+// unless the data directory is of an amber that made it one.
 func (s *Server) URL() string { return dsn(s.port) }
 
 // Adopted tells whether the server was running already.

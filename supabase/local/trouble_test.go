@@ -72,6 +72,8 @@ func TestFullDiskAtInitdb(t *testing.T) {
 func TestFullDiskAtWork(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(smallDisk(t, "120m"), "db")
+	stop(t, start(t, local.Config{Dir: dir}))
+	pgtest.Plain(t, dir) // for pg_switch_wal
 	s := start(t, local.Config{Dir: dir})
 	conn := connect(t, s.URL())
 	exec := func(sql string) error {
@@ -133,7 +135,11 @@ func writeAhead(t *testing.T, url string) {
 		return
 	}
 	defer conn.Close(ctx)
-	_, _ = conn.Exec(ctx, "select pg_switch_wal(); create temporary table t (); select txid_current()")
+	_, err = conn.Exec(ctx, "select pg_switch_wal(); create temporary table t (); select txid_current()")
+	var refusal *pgconn.PgError
+	if errors.As(err, &refusal) && refusal.Code == "42501" {
+		t.Fatal(err)
+	}
 }
 
 func TestFullDiskAtFetch(t *testing.T) {
