@@ -24,7 +24,7 @@
 //	limits.go meter.go         what a task may use; the fuel that measures computing
 //	loaded.go                  a task's code, compiled once
 //	sandbox.go host.go wasi.go one VM: calls into the guest and out of it
-//	memory.go                  what a VM's memory is made of
+//	memory.go os_unix.go       what a VM's memory is made of
 //	string.go                  what comes out of it: strings
 //	rejection.go               promises rejected with nothing awaiting them
 //	slice.go outcome.go call.go clip.go what a slice did
@@ -33,6 +33,7 @@
 //	boot.go image.go           a booted engine as bytes
 //	delta.go codec.go snapshot.go a waiting VM as bytes; delta_v1.go as they were
 //	module.go internal/harden  the engine's wasm: pinned, rewritten, compiled
+//	cache.go                   compiled code, kept between processes
 //
 // # What may be touched
 //

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"os"
 	_ "unsafe" // for the linkname below
 
 	"github.com/amberhost/amber/vm/internal/harden"
@@ -74,14 +73,36 @@ func newRuntime(ctx context.Context, o Options) (wazero.Runtime, wazero.Compiled
 	if err != nil {
 		return nil, nil, err
 	}
+	if o.CacheDir == "" {
+		return compile(ctx, o, wasm, nil)
+	}
+	cache, err := openCache(o.CacheDir)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open compile cache: %w", err)
+	}
+	kept, err := cache.use()
+	if err != nil {
+		return nil, nil, fmt.Errorf("open compile cache: %w", err)
+	}
+	r, m, err := compile(ctx, o, wasm, kept)
+	if err != nil { // what it found there may be why
+		o.Log.WarnContext(ctx, "the compile cache is of no use, and is cleared", "dir", o.CacheDir, "err", err)
+		if err := cache.clear(); err != nil {
+			return nil, nil, fmt.Errorf("clear compile cache: %w", err)
+		}
+		return compile(ctx, o, wasm, nil)
+	}
+	if err := cache.seal(); err != nil { // the next start compiles again
+		o.Log.WarnContext(ctx, "seal compile cache", "dir", o.CacheDir, "err", err)
+	}
+	return r, m, nil
+}
+
+func compile(ctx context.Context, o Options, wasm []byte, cache wazero.CompilationCache) (wazero.Runtime, wazero.CompiledModule, error) {
 	// Without debug information the cached code has no source map, which wazero
 	// reads eight bytes at a time: a quarter of the time to start.
 	config := wazero.NewRuntimeConfig().WithDebugInfoEnabled(false).WithMemoryLimitPages(o.memoryPages())
-	if o.CacheDir != "" {
-		cache, err := openCache(o.CacheDir)
-		if err != nil {
-			return nil, nil, fmt.Errorf("open compile cache: %w", err)
-		}
+	if cache != nil {
 		config = config.WithCompilationCache(cache)
 	}
 	r := wazero.NewRuntimeWithConfig(ctx, config)
@@ -95,20 +116,4 @@ func newRuntime(ctx context.Context, o Options) (wazero.Runtime, wazero.Compiled
 		return nil, nil, fmt.Errorf("compile engine: %w", err)
 	}
 	return r, m, nil
-}
-
-// openCache opens a directory of compiled code. What lies there is run as
-// native code, so nobody else may be able to write it.
-func openCache(dir string) (wazero.CompilationCache, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
-	}
-	info, err := os.Stat(dir)
-	if err != nil {
-		return nil, err
-	}
-	if mode := info.Mode().Perm(); mode&0o022 != 0 {
-		return nil, fmt.Errorf("%s can be written by others (%v): chmod go-w it or choose another directory", dir, mode)
-	}
-	return wazero.NewCompilationCacheWithDir(dir)
 }

@@ -3,6 +3,7 @@
 package vm
 
 import (
+	"io/fs"
 	"syscall"
 
 	"github.com/tetratelabs/wazero/experimental"
@@ -43,4 +44,13 @@ func (r *reserved) Free() {
 		_ = syscall.Munmap(r.space) // fails for addresses alone that are not a mapping's
 		r.space = nil
 	}
+}
+
+// ownerOf is the user that a file belongs to.
+func ownerOf(info fs.FileInfo) (uid int, ok bool) {
+	s, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return 0, false
+	}
+	return int(s.Uid), true
 }

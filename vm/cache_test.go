@@ -1,0 +1,101 @@
+package vm_test
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/amberhost/amber/vm"
+)
+
+// TestCompileCache: compiled code is kept and found again; what is damaged,
+// forged or left over is made anew, and none of it is run.
+func TestCompileCache(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "cache")
+	begin := func() {
+		t.Helper()
+		e, err := vm.New(t.Context(), vm.Options{CacheDir: dir, Keys: ring()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer e.Close(context.Background())
+		wantResult(t, startAs(t, e, `module.exports = () => 1`, ""), "1")
+	}
+	code := func() string {
+		t.Helper()
+		files, err := filepath.Glob(dir + "/wazero-*/*")
+		if err != nil || len(files) != 2 || files[1] != files[0]+".sha256" {
+			t.Fatalf("%v, %v", files, err)
+		}
+		return files[0]
+	}
+	begin()
+	file := code()
+	good, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	written := func() os.FileInfo {
+		info, err := os.Stat(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info
+	}
+	first := written()
+	begin()
+	if !os.SameFile(first, written()) {
+		t.Error("it was compiled again")
+	}
+	flipped := bytes.Clone(good)
+	flipped[40] ^= 1 // of a function's place, which wazero does not check
+	for name, bad := range map[string][]byte{"cut": good[:len(good)/2], "flipped": flipped} {
+		if err := os.WriteFile(file, bad, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		before := written()
+		begin()
+		if b, err := os.ReadFile(code()); err != nil || !bytes.Equal(b, good) || os.SameFile(before, written()) {
+			t.Errorf("%s: it was not made anew: %d bytes, %v", name, len(b), err)
+		}
+	}
+	if err := os.Remove(file + ".sha256"); err != nil {
+		t.Fatal(err)
+	}
+	before := written()
+	begin()
+	if os.SameFile(before, written()) {
+		t.Error("code without a digest was taken")
+	}
+	if err := os.WriteFile(file+".sha256", []byte(strings.Repeat("0", 64)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	before = written()
+	begin()
+	anew := written()
+	begin()
+	if os.SameFile(before, anew) || !os.SameFile(anew, written()) {
+		t.Error("with a wrong digest it was not made anew, or made twice")
+	}
+}
+
+func TestCacheOfAnotherUser(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.Chown(dir, 1, -1); err != nil {
+		if os.Geteuid() != 0 {
+			t.Skip("only root can give a directory away")
+		}
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := vm.New(t.Context(), vm.Options{Keys: ring(), CacheDir: dir}); err == nil || !strings.Contains(err.Error(), "belongs to another user") {
+		t.Errorf("%v", err)
+	}
+}
