@@ -121,7 +121,7 @@ func (p *Processor) silence() {
 
 // post delivers a reply without running the caller's body in this goroutine.
 func (p *Processor) post(ctx context.Context, host Host, e Ending) {
-	if f := p.frame(e.Parent); f != nil && f.host == host {
+	if f := p.frame(e.Parent); f != nil && f.host.ID == host.ID {
 		switch f.put(e) {
 		case putRun:
 			p.work.Go(func() { p.run(ctx, f) })

@@ -82,12 +82,12 @@ func (s *Store) ClaimRow(ctx context.Context, host Host, id uuid.UUID) ([]Claim,
 
 // claim takes free rows of which the SQL condition only holds.
 func (s *Store) claim(ctx context.Context, host Host, only string, args pgx.StrictNamedArgs) ([]Claim, error) {
-	args["engine"], args["host"], args["keys"] = host.Engine, host.ID, s.ring.IDs()
+	args["engines"], args["host"], args["keys"] = host.Engines, host.ID, s.ring.IDs()
 	rows, err := s.pool.Query(ctx, `
 		with free as (
 			select id from public.stack_runs s
 			where status in ('pending', 'pending_resume', 'pending_execution') and stuck_reason is null
-				and (engine is null or engine = @engine) and `+only+` and `+opensSQL+`
+				and (engine is null or engine = any(@engines)) and `+only+` and `+opensSQL+`
 			order by priority desc, created_at
 			limit @limit for update skip locked
 		)

@@ -14,9 +14,9 @@ import (
 
 // Host is one incarnation of a host: what its claims and fences carry.
 type Host struct {
-	ID     uuid.UUID // a new one each time the lease was lost
-	Name   string
-	Engine string // identity of the engine, see vm.Engine.Identity
+	ID      uuid.UUID // a new one each time the lease was lost
+	Name    string
+	Engines []string // that it can run, its own first: see vm.Engine.Identities
 	// Leaving makes commits leave to any host what they would give to this one.
 	Leaving bool
 }
@@ -217,9 +217,9 @@ func (s *Store) complete(ctx context.Context, tx pgx.Tx, host Host, e Ending) (r
 			update public.stack_runs s set updated_at = now(), resume_payload = null,
 				(status, claimed_by) = (
 					select case when ours then 'processing' else 'pending_resume' end, case when ours then @host::uuid end
-					from (select coalesce(s.engine = @engine and @works and `+opensSQL+`, false) as ours) o)
+					from (select coalesce(s.engine = any(@engines) and @works and `+opensSQL+`, false) as ours) o)
 			where id = @parent returning claimed_by is not null`,
-			pgx.StrictNamedArgs{"parent": e.Parent, "host": host.ID, "engine": host.Engine, "works": host.takes(), "keys": s.ring.IDs()}).
+			pgx.StrictNamedArgs{"parent": e.Parent, "host": host.ID, "engines": host.Engines, "works": host.takes(), "keys": s.ring.IDs()}).
 			QueryRow(func(row pgx.Row) error { return row.Scan(&resume) })
 	}
 	err = b.send(ctx, tx)

@@ -11,9 +11,10 @@ import (
 
 // Register makes a new incarnation of a host, with a lease. If exclusive is
 // set, the caller vouches that no other host of that name runs: earlier
-// incarnations lose their leases at once instead of when they run out.
-func (s *Store) Register(ctx context.Context, name, engine string, lease time.Duration, exclusive bool) (Host, error) {
-	h := Host{ID: newID(), Name: name, Engine: engine}
+// incarnations lose their leases at once instead of when they run out. engines
+// are those of [vm.Engine.Identities].
+func (s *Store) Register(ctx context.Context, name string, engines []string, lease time.Duration, exclusive bool) (Host, error) {
+	h := Host{ID: newID(), Name: name, Engines: engines}
 	err := s.tx(ctx, "register host", func(tx pgx.Tx) error {
 		if exclusive {
 			if _, err := tx.Exec(ctx, `update amber.hosts set expires_at = now() - interval '1 second' where name = @name`,
@@ -22,9 +23,9 @@ func (s *Store) Register(ctx context.Context, name, engine string, lease time.Du
 			}
 		}
 		_, err := tx.Exec(ctx, `
-			insert into amber.hosts (id, name, engine, keys, expires_at)
-			values (@id, @name, @engine, @keys, now() + make_interval(secs => @lease))`,
-			pgx.StrictNamedArgs{"id": h.ID, "name": name, "engine": engine, "keys": s.ring.IDs(), "lease": lease.Seconds()})
+			insert into amber.hosts (id, name, engine, engines, keys, expires_at)
+			values (@id, @name, @engine, @engines, @keys, now() + make_interval(secs => @lease))`,
+			pgx.StrictNamedArgs{"id": h.ID, "name": name, "engine": engines[0], "engines": engines, "keys": s.ring.IDs(), "lease": lease.Seconds()})
 		return err
 	})
 	return h, err

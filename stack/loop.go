@@ -96,7 +96,7 @@ func (p *Processor) saveImage(ctx context.Context) error {
 func (p *Processor) Ready() <-chan struct{} { return p.ready }
 
 func (p *Processor) register(ctx context.Context, exclusive bool) error {
-	host, err := p.cfg.Store.Register(ctx, p.cfg.HostName, p.cfg.Engine.Identity(), p.cfg.Lease, exclusive)
+	host, err := p.cfg.Store.Register(ctx, p.cfg.HostName, p.cfg.Engine.Identities(), p.cfg.Lease, exclusive)
 	if err != nil {
 		return err
 	}
@@ -108,7 +108,7 @@ func (p *Processor) currentHost() Host {
 	if h := p.host.Load(); h != nil {
 		return *h
 	}
-	return Host{Engine: p.cfg.Engine.Identity()}
+	return Host{Engines: p.cfg.Engine.Identities()}
 }
 
 func (p *Processor) running() bool      { return p.host.Load() != nil && !p.drains.Load() }
@@ -266,7 +266,7 @@ func (p *Processor) resume(ctx context.Context, host Host, c Claim) {
 	if ctx.Err() != nil {
 		return
 	}
-	if f := p.frame(e.Parent); f != nil && f.host == host {
+	if f := p.frame(e.Parent); f != nil && f.host.ID == host.ID {
 		p.deliver(ctx, f, e)
 		return
 	}
@@ -306,7 +306,7 @@ func (p *Processor) renew(lease context.Context) {
 				p.cfg.Log.Warn("gave back rows that this host held without knowing", "rows", given)
 			}
 		}
-		if parkErr := p.parkUnopenable(ctx); err == nil {
+		if parkErr := p.parkLost(ctx); err == nil {
 			err = parkErr
 		}
 		if err != nil && lease.Err() == nil {
@@ -315,12 +315,19 @@ func (p *Processor) renew(lease context.Context) {
 	}
 }
 
-// parkUnopenable is not for every sweep: for want of a key it looks into all rows
+// parkLost is not for every sweep: for want of a key or an engine it looks into all rows
 // that wait.
-func (p *Processor) parkUnopenable(ctx context.Context) error {
+func (p *Processor) parkLost(ctx context.Context) error {
 	parked, err := p.cfg.Store.ParkUnopenable(ctx)
 	if parked > 0 {
 		p.cfg.Log.Warn("stuck: no host that runs has the keys these are sealed with; start one that has them in AMBER_KEYS", "rows", parked)
+	}
+	if err != nil {
+		return err
+	}
+	parked, err = p.cfg.Store.ParkEngineless(ctx)
+	if parked > 0 {
+		p.cfg.Log.Warn("stuck: no host that runs has the engine these were suspended by", "rows", parked)
 	}
 	return err
 }

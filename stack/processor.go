@@ -235,7 +235,7 @@ func (p *Processor) finish(ctx context.Context, f *frame, slice Slice, out *vm.O
 	}
 	e.Logs = append(e.Logs, leftOpen(out)...)
 	p.forget(f)
-	if caller := p.frame(b.Parent); caller != nil && caller.host == f.host {
+	if caller := p.frame(b.Parent); caller != nil && caller.host.ID == f.host.ID {
 		p.deliver(ctx, caller, e)
 		return
 	}

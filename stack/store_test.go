@@ -58,7 +58,7 @@ func newPair(t *testing.T) (*db, *vm.Engine, stack.Host) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	host, err := d.store.Register(t.Context(), "test", e.Identity(), 1e12, false)
+	host, err := d.store.Register(t.Context(), "test", e.Identities(), 1e12, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +127,7 @@ func TestSecondResumeLosesItsClaim(t *testing.T) {
 	if _, err := d.store.Suspend(t.Context(), host, speculative); err != stack.ErrClaimLost {
 		t.Errorf("a speculative commit from an old snapshot: %v", err)
 	}
-	stranger := stack.Host{ID: uuid.New(), Engine: host.Engine}
+	stranger := stack.Host{ID: uuid.New(), Engines: host.Engines}
 	if _, err := d.store.Complete(t.Context(), stranger, r.b); err != stack.ErrClaimLost {
 		t.Errorf("a call of another host: %v", err)
 	}

@@ -113,7 +113,7 @@ func (s *Store) queueSuspend(b *batch, host Host, sp Suspension) error {
 		where id = @id and sequence = @sequence and (
 			(status = 'processing' and claimed_by = @host)
 			or (status = 'suspended_waiting_child' and sequence = @fence))`,
-		pgx.StrictNamedArgs{"next": int64(sp.Snapshot.Sequence), "waiting_on": waitingOn, "engine": host.Engine,
+		pgx.StrictNamedArgs{"next": int64(sp.Snapshot.Sequence), "waiting_on": waitingOn, "engine": sp.Snapshot.Engine.String(),
 			"state": json.RawMessage(state), "id": sp.ID, "sequence": sp.Sequence, "host": host.ID, "fence": sp.fence()})
 	if err := s.settle(b, host, sp.ID, sp.TaskRun, sp.Slice); err != nil {
 		return err

@@ -37,7 +37,7 @@ func boot(ctx context.Context, s *sandbox, o Options) (*Image, error) {
 	view, _ := s.memory.Read(0, s.memory.Size())
 	memory := bytes.Clone(view)
 	clear(memory[s.image.StackLow:s.image.StackHigh])
-	return newImage(s.image.anchors, memory), nil
+	return newImage(s.engine, s.image.anchors, memory), nil
 }
 
 // stackRedZone is kept free below the limit for the few functions that open a

@@ -53,7 +53,7 @@ func (c *codec) save(s *sandbox, frame uuid.UUID, st state) (*Snapshot, error) {
 	b.delta = appendDelta(b.delta[:0], s.image, memory, s.changes, st)
 	kind := c.pack(b)
 	snap := &Snapshot{Header: Header{
-		Version: snapshotVersion, Codec: kind, Engine: engineIdentity(), Image: s.image.digest,
+		Version: snapshotVersion, Codec: kind, Engine: s.image.module.id, Image: s.image.digest,
 		Frame: frame, Sequence: st.sequence, Size: uint32(len(memory)),
 	}}
 	if err := snap.seal(c.keys, b.packed); err != nil {

@@ -32,7 +32,7 @@
 //	prelude.js                 the half that runs in the guest
 //	boot.go image.go           a booted engine as bytes
 //	delta.go codec.go snapshot.go a waiting VM as bytes; delta_v1.go as they were
-//	module.go internal/harden  the engine's wasm: pinned, rewritten, compiled
+//	edition.go module.go internal/harden the engine's wasm: pinned, rewritten, compiled
 //	cache.go                   compiled code, kept between processes
 //
 // # What may be touched

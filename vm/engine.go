@@ -17,7 +17,8 @@ type Engine struct {
 	options Options
 	codec   *codec
 	runtime wazero.Runtime
-	module  wazero.CompiledModule
+	modules []*module // this build's own first
+	cache   compileCache
 	base    *Image
 	slots   chan struct{} // one per slice that may run now
 	waiting atomic.Int64  // slices that wait for one
@@ -25,7 +26,7 @@ type Engine struct {
 	loaded  loadedCache
 
 	mu     sync.Mutex
-	images map[Digest]*Image // base and those loaded
+	images map[imageKey]*Image // base and those loaded
 }
 
 // New compiles the engine and boots its base image.
@@ -34,11 +35,14 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 		return nil, errors.New("vm: Options.Keys is required: snapshots are sealed with them")
 	}
 	o = o.withDefaults()
-	r, m, err := newRuntime(ctx, o)
+	e := &Engine{options: o, slots: make(chan struct{}, o.Concurrency), images: map[imageKey]*Image{}}
+	for _, ed := range o.editions {
+		e.modules = append(e.modules, &module{edition: ed, id: ed.identity()})
+	}
+	err := e.openRuntime(ctx)
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{options: o, runtime: r, module: m, slots: make(chan struct{}, o.Concurrency), images: map[Digest]*Image{}}
 	e.pool.most, e.loaded.most = o.IdleMemory, loadedMemory
 	if e.codec, err = newCodec(o); err == nil {
 		err = e.bootBase(ctx)
@@ -51,7 +55,7 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 }
 
 func (e *Engine) bootBase(ctx context.Context) error {
-	s, err := newSandbox(ctx, e.runtime, e.module)
+	s, err := e.newSandbox(ctx, e.modules[0])
 	if err != nil {
 		return err
 	}
@@ -59,7 +63,7 @@ func (e *Engine) bootBase(ctx context.Context) error {
 	if e.base, err = boot(ctx, s, e.options); err != nil {
 		return err
 	}
-	e.images[e.base.digest] = e.base
+	e.images[imageKey{e.base.module, e.base.digest}] = e.base
 	return nil
 }
 
@@ -72,15 +76,39 @@ func (e *Engine) Close(ctx context.Context) error {
 // Identity is what a snapshot's engine must be to be resumed here, in hex: a
 // digest of the engine's bytes, the host functions' version and the memory
 // layout. Releases that only rewrite code differently share it.
-func (e *Engine) Identity() string { return engineIdentity().String() }
+// A nil Engine gives that of this build.
+func (e *Engine) Identity() string {
+	if e == nil {
+		return editions()[0].identity().String()
+	}
+	return e.modules[0].id.String()
+}
+
+// Identities are all that can be resumed here: this build's, then those of the
+// engines that it carries along for what earlier builds suspended.
+func (e *Engine) Identities() []string {
+	ids := make([]string, len(e.modules))
+	for i, m := range e.modules {
+		ids[i] = m.id.String()
+	}
+	return ids
+}
 
 // Image returns the base image, against which new snapshots are taken.
 func (e *Engine) Image() *Image { return e.base }
 
-// image finds an image by digest, asking Options.LoadImage for what is not here.
-func (e *Engine) image(ctx context.Context, d Digest) (*Image, error) {
+// imageKey: two engines could have images of the same bytes.
+type imageKey struct {
+	module *module
+	digest Digest
+}
+
+// image finds an image of an engine by digest, asking Options.LoadImage for what
+// is not here.
+func (e *Engine) image(ctx context.Context, m *module, d Digest) (*Image, error) {
+	key := imageKey{m, d}
 	e.mu.Lock()
-	i := e.images[d]
+	i := e.images[key]
 	e.mu.Unlock()
 	if i != nil {
 		return i, nil
@@ -92,15 +120,18 @@ func (e *Engine) image(ctx context.Context, d Digest) (*Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load image %v: %w", d, err)
 	}
-	if i, err = decodeImage(d, b, e.maxMemory()); err != nil {
+	if i, err = e.decodeImage(d, b); err != nil {
 		return nil, err
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if first := e.images[d]; first != nil {
+	if i.module != m {
+		return nil, badSnapshot("its image %v is one of engine %v", d, i.module.id)
+	}
+	if first := e.images[key]; first != nil {
 		return first, nil
 	}
-	e.images[d] = i
+	e.images[key] = i
 	return i, nil
 }
 

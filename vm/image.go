@@ -20,6 +20,7 @@ func (d Digest) String() string { return hex.EncodeToString(d[:]) }
 // against one. It does not change.
 type Image struct {
 	anchors
+	module *module // that runs it
 	memory []byte
 	digest Digest
 }
@@ -44,11 +45,11 @@ const maxArguments = 8
 // same memory limit get the same one.
 func (i *Image) Digest() Digest { return i.digest }
 
-func newImage(a anchors, memory []byte) *Image {
+func newImage(m *module, a anchors, memory []byte) *Image {
 	h := sha256.New()
 	_ = binary.Write(h, binary.LittleEndian, a) // a hash takes everything
 	h.Write(memory)
-	i := &Image{anchors: a, memory: memory}
+	i := &Image{anchors: a, module: m, memory: memory}
 	h.Sum(i.digest[:0])
 	return i
 }
@@ -60,8 +61,7 @@ const imageMagic = "amberimg"
 func (i *Image) Encode() ([]byte, error) {
 	var b bytes.Buffer
 	b.WriteString(imageMagic)
-	identity := engineIdentity()
-	b.Write(identity[:])
+	b.Write(i.module.id[:])
 	if err := binary.Write(&b, binary.LittleEndian, i.anchors); err != nil {
 		return nil, fmt.Errorf("encode image: %w", err)
 	}
@@ -74,20 +74,21 @@ func (i *Image) Encode() ([]byte, error) {
 
 // decodeImage reads what Encode wrote and checks that it is the image asked
 // for. The digest covers every byte that reaches a VM.
-func decodeImage(want Digest, b []byte, maxMemory uint64) (*Image, error) {
+func (e *Engine) decodeImage(want Digest, b []byte) (*Image, error) {
 	var a anchors
 	head := len(imageMagic) + len(Digest{})
 	size := binary.Size(a)
 	if len(b) < head+size || string(b[:len(imageMagic)]) != imageMagic {
 		return nil, fmt.Errorf("%w: %v: damaged", ErrUnknownImage, want)
 	}
-	if identity := engineIdentity(); !bytes.Equal(b[len(imageMagic):head], identity[:]) {
+	m := e.module(Digest(b[len(imageMagic):head]))
+	if m == nil {
 		return nil, fmt.Errorf("%w: image %v", ErrUnknownEngine, want)
 	}
 	if _, err := binary.Decode(b[head:], binary.LittleEndian, &a); err != nil {
 		return nil, fmt.Errorf("%w: %v: %w", ErrUnknownImage, want, err)
 	}
-	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxMemory))
+	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(e.maxMemory()))
 	if err != nil {
 		return nil, fmt.Errorf("decode image: %w", err)
 	}
@@ -96,7 +97,7 @@ func decodeImage(want Digest, b []byte, maxMemory uint64) (*Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %v: %w", ErrUnknownImage, want, err)
 	}
-	i := newImage(a, memory)
+	i := newImage(m, a, memory)
 	if i.digest != want || !i.plausible() {
 		return nil, fmt.Errorf("%w: %v: its bytes are another image's", ErrUnknownImage, want)
 	}

@@ -28,6 +28,7 @@ type Options struct {
 	Limits      Limits                                                   // of each task
 	Keys        *keys.Ring                                               // seals and opens snapshots
 	LoadImage   func(ctx context.Context, digest Digest) ([]byte, error) // finds an image this process did not boot; nil: none
+	editions    []*edition                                               // of tests: others than this build's
 	Log         *slog.Logger                                             // nil discards
 }
 
@@ -40,6 +41,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.IdleMemory == 0 {
 		o.IdleMemory = 64 << 20
+	}
+	if o.editions == nil {
+		o.editions = editions()
 	}
 	o.Limits = o.Limits.withDefaults()
 	if o.Log == nil {

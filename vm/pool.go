@@ -126,7 +126,7 @@ func (e *Engine) take(ctx context.Context, image *Image, size uint32) (*sandbox,
 }
 
 func (e *Engine) newVM(ctx context.Context, image *Image, size uint32) (*sandbox, error) {
-	s, err := newSandbox(ctx, e.runtime, e.module)
+	s, err := e.newSandbox(ctx, image.module)
 	if err != nil {
 		return nil, err
 	}

@@ -61,13 +61,14 @@ func (e *Engine) Resume(ctx context.Context, frame uuid.UUID, snap *Snapshot, re
 }
 
 func (e *Engine) resume(ctx context.Context, frame uuid.UUID, snap *Snapshot, replies []Reply) (*Outcome, error) {
+	module := e.module(snap.Engine)
 	switch {
-	case snap.Engine != engineIdentity():
-		return nil, fmt.Errorf("%w: %v, this host has %v", ErrUnknownEngine, snap.Engine, engineIdentity())
+	case module == nil:
+		return nil, fmt.Errorf("%w: %v, this host has %v", ErrUnknownEngine, snap.Engine, e.Identities())
 	case snap.Frame != frame:
 		return nil, badSnapshot("of frame %v", snap.Frame)
 	}
-	image, err := e.image(ctx, snap.Image)
+	image, err := e.image(ctx, module, snap.Image)
 	if err != nil {
 		return nil, err
 	}

@@ -17,6 +17,7 @@ import (
 type sandbox struct {
 	image  *Image
 	slice  *slice // what the running slice did; nil while booting and between slices
+	engine *module
 	module api.Module
 	memory api.Memory
 	dead   bool // trapped: memory is in no known state
@@ -42,13 +43,17 @@ type sandbox struct {
 }
 
 // newSandbox makes an instance whose memory is as the module declares it.
-func newSandbox(ctx context.Context, r wazero.Runtime, m wazero.CompiledModule) (*sandbox, error) {
+func (e *Engine) newSandbox(ctx context.Context, m *module) (*sandbox, error) {
+	compiled, err := e.compiled(ctx, m)
+	if err != nil {
+		return nil, err
+	}
 	ctx = experimental.WithMemoryAllocator(ctx, experimental.MemoryAllocatorFunc(reserveMemory))
-	module, err := r.InstantiateModule(ctx, m, wazero.NewModuleConfig().WithName("").WithStartFunctions())
+	module, err := e.runtime.InstantiateModule(ctx, compiled, wazero.NewModuleConfig().WithName("").WithStartFunctions())
 	if err != nil {
 		return nil, fmt.Errorf("instantiate engine: %w", err)
 	}
-	s := &sandbox{module: module, memory: module.Memory()}
+	s := &sandbox{engine: m, module: module, memory: module.Memory()}
 	s.stackPointer, _ = module.ExportedGlobal(harden.StackPointer).(api.MutableGlobal)
 	s.stackLimit, _ = module.ExportedGlobal(harden.StackLimit).(api.MutableGlobal)
 	s.fuel, _ = module.ExportedGlobal(harden.Fuel).(api.MutableGlobal)
