@@ -3,20 +3,32 @@ package vm_test
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/amberhost/amber/vm"
 )
 
-// BenchmarkStart runs a trivial task from start to result in a pooled VM.
+// BenchmarkStart runs a trivial async task from start to result in a pooled VM.
 func BenchmarkStart(b *testing.B) {
 	p := vm.StartParams{Frame: frame, Name: "task", Code: `module.exports = async (input) => input.x`, Input: json.RawMessage(`{"x":1}`)}
+	var took []time.Duration
 	for b.Loop() {
+		began := time.Now()
 		out, err := shared.Start(context.Background(), p)
 		if err != nil || !out.Ended || out.Err != nil {
 			b.Fatal(err, out)
 		}
+		took = append(took, time.Since(began))
 	}
+	reportQuantiles(b, took)
+}
+
+func reportQuantiles(b *testing.B, took []time.Duration) {
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Nanoseconds())/1000, "p50-µs")
+	b.ReportMetric(float64(took[len(took)*99/100].Nanoseconds())/1000, "p99-µs")
 }
 
 const smallTask = `
@@ -66,13 +78,30 @@ func BenchmarkFirstAwait(b *testing.B) {
 	b.ReportMetric(float64(n), "bytes")
 }
 
-// BenchmarkNew is an engine with a warm compile cache: a process's start.
+// BenchmarkNew is a process's start: from nothing to the first result of a task,
+// with compiled code in the cache and without.
 func BenchmarkNew(b *testing.B) {
-	for b.Loop() {
-		e, err := vm.New(context.Background(), vm.Options{CacheDir: cacheDir(), Keys: ring()})
-		if err != nil {
-			b.Fatal(err)
-		}
-		e.Close(context.Background())
+	for name, dir := range map[string]string{"warm": cacheDir(), "cold": ""} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				e, err := vm.New(context.Background(), vm.Options{CacheDir: dir, Keys: ring()})
+				if err != nil {
+					b.Fatal(err)
+				}
+				if out := startAs(b, e, `module.exports = async () => 1`, ""); out.Err != nil {
+					b.Fatal(out.Err)
+				}
+				e.Close(context.Background())
+			}
+		})
 	}
+}
+
+// BenchmarkIdle is the memory that an idle VM takes: what of its pages is there.
+func BenchmarkIdle(b *testing.B) {
+	for b.Loop() {
+		startAs(b, shared, `module.exports = async () => 1`, "")
+	}
+	pages, vms := shared.IdlePages()
+	b.ReportMetric(float64(pages*4096)/float64(vms)/(1<<20), "MiB/VM")
 }
