@@ -12,7 +12,10 @@ func (s *sandbox) stringOf(ctx context.Context, v uint64) (text []byte, err erro
 	defer func() {
 		if p := recover(); p != nil {
 			s.dead = true
-			err = fmt.Errorf("read guest string: %v", p)
+			if err, _ = p.(error); err == nil {
+				err = fmt.Errorf("%v", p)
+			}
+			err = fmt.Errorf("read guest string: %w", err)
 		}
 	}()
 	return s.guestString(ctx, v), nil
