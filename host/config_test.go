@@ -170,6 +170,7 @@ func TestWrong(t *testing.T) {
 		{"body-limit", "99999GB", "want a size from 1 byte"},
 		{"max-bodies", "many", "want a number from 1"},
 		{"limit-cpu", "0s", "want at least 1ms"},
+		{"limit-cpu", "1000000h", "want at most"},
 		{"limit-run-cpu", "much", "is not a duration"},
 		{"limit-memory", "1MiB", "want a size from 4194304 to"},
 		{"limit-calls", "0", "want a number from 1"},

@@ -14,9 +14,9 @@ func limitTable() []setting {
 	}
 	return []setting{
 		limit("limit-cpu", "AMBER_LIMIT_CPU", "how long a task may compute between two awaits", "10s",
-			duration(func(c *Config) *time.Duration { return &c.TaskLimits.CPU }, time.Millisecond)),
+			spell(func(l *vm.Limits, d time.Duration) { l.CPU = d })),
 		limit("limit-run-cpu", "AMBER_LIMIT_RUN_CPU", "how long a run may compute in all", "10m",
-			duration(func(c *Config) *time.Duration { return &c.TaskLimits.RunCPU }, time.Millisecond)),
+			spell(func(l *vm.Limits, d time.Duration) { l.RunCPU = d })),
 		limit("limit-memory", "AMBER_LIMIT_MEMORY", "how large a task's heap may be; a new value is for runs that start after", "64MiB",
 			bytesOf(func(l *vm.Limits, n int64) { l.Memory = uint32(n) }, 4<<20, 1<<30)),
 		limit("limit-calls", "AMBER_LIMIT_CALLS", "how many calls of a run may be in flight; more of them wait their turn", "1000",
@@ -33,6 +33,21 @@ func limitTable() []setting {
 			count(func(c *Config) *int { return &c.TaskLimits.RunLines }, 2, math.MaxInt32)),
 		limit("limit-run-log-bytes", "AMBER_LIMIT_RUN_LOG_BYTES", "how many bytes those may have", "32MiB",
 			bytesOf(func(l *vm.Limits, n int64) { l.RunLineBytes = int(n) }, 1<<10, 1<<30)),
+	}
+}
+
+// spell takes a time for one of the limits, up to 1,000 hours.
+func spell(put func(*vm.Limits, time.Duration)) func(*Config, given) error {
+	return func(c *Config, g given) error {
+		var d time.Duration
+		if err := duration(func(*Config) *time.Duration { return &d }, time.Millisecond)(c, g); err != nil {
+			return err
+		}
+		if most := 1000 * time.Hour; d > most {
+			return g.errorf("%q: want at most %v", g.text, most)
+		}
+		put(&c.TaskLimits, d)
+		return nil
 	}
 }
 

@@ -39,6 +39,9 @@ type Limits struct {
 // maxLineBytes is the size of one line of console output; the rest is cut off.
 const maxLineBytes = 64 << 10
 
+// DefaultLimits are those of a zero Limits.
+func DefaultLimits() Limits { return Limits{}.withDefaults() }
+
 func (l Limits) withDefaults() Limits {
 	orDefault(&l.CPU, 10*time.Second)
 	orDefault(&l.RunCPU, 10*time.Minute)

@@ -19,6 +19,9 @@ const (
 	wallFactor = 3
 )
 
+// maxCPU is where limits of computing end: three times more has to fit a duration.
+const maxCPU = 10_000 * time.Hour
+
 // usage is what a body has used.
 type usage struct {
 	fuel             int64
@@ -33,7 +36,7 @@ func (u usage) cpu() time.Duration {
 	return time.Duration(float64(u.fuel) / fuelPerSecond * float64(time.Second))
 }
 
-func fuelFor(d time.Duration) int64 { return int64(d.Seconds() * fuelPerSecond) }
+func fuelFor(d time.Duration) int64 { return int64(min(d, maxCPU).Seconds() * fuelPerSecond) }
 
 // meter counts the fuel of a slice, and stops it.
 type meter struct {
@@ -45,7 +48,7 @@ type meter struct {
 
 // startMeter begins a slice of a body that has used so much before.
 func (s *sandbox) startMeter(ctx context.Context, l Limits, before usage) {
-	s.meter = meter{ctx: ctx, most: min(fuelFor(l.CPU), fuelFor(l.RunCPU)-before.fuel), until: time.Now().Add(wallFactor * l.CPU)}
+	s.meter = meter{ctx: ctx, most: min(fuelFor(l.CPU), fuelFor(l.RunCPU)-before.fuel), until: time.Now().Add(wallFactor * min(l.CPU, maxCPU))}
 	s.fuel.Set(tickFuel)
 }
 
