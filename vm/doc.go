@@ -51,7 +51,10 @@
 //
 // # What is missing
 //
-// A stack overflow and the CPU limit end the run; the task cannot catch them.
+// What a task computes, remembers, writes and asks for is limited, see [Limits].
+// A slice at its CPU limit, or out of stack, ends there: the task cannot catch
+// it. Work is counted where code loops or copies, so a slice may go over its
+// limit by what one turn does, a few milliseconds at most.
 //
 // Error.prepareStackTrace and CallSite's getFunction are taken away, since they
 // hand out the prelude's own functions, and Error.stackTraceLimit has no effect.

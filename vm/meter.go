@@ -6,10 +6,11 @@ import (
 )
 
 const (
-	// tickFuel is how much fuel a guest gets at a time: less than a millisecond's
-	// work as a rule. Nothing stops compiled code in between, not Go's garbage
-	// collector either, which stops all goroutines and waits for each.
-	tickFuel = 60_000
+	// tickFuel is how much fuel a guest gets at a time: a tenth of a millisecond's
+	// work as a rule, and a few where little fuel pays for much. Nothing stops
+	// compiled code in between, not Go's garbage collector either, which stops all
+	// goroutines and waits for each.
+	tickFuel = 25_000
 	// fuelPerSecond is what JavaScript uses up in a second: as measured, loops and
 	// calls 150 million, a bare loop up to 600, objects and JSON 90, the compiler 20.
 	fuelPerSecond = 150_000_000

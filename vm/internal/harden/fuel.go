@@ -1,7 +1,6 @@
 package harden
 
 import (
-	"bytes"
 	"fmt"
 	"slices"
 )
@@ -14,11 +13,8 @@ const Fuel = "__fuel"
 // Tick is the second argument of the host function when the fuel is used up.
 const Tick = 4
 
-// The price of work in units of fuel: one is about a nanosecond or three.
+// The price of work in units of fuel: one is some four nanoseconds.
 const (
-	// PollFuel is what 10,000 backward jumps and calls of interpreted code cost:
-	// QuickJS counts them itself and calls one function for each 10,000.
-	PollFuel = 60_000
 	// growFuel is what a page of memory costs, which has to be zeroed.
 	growFuel = 2_500
 	// bulkShift: so many bits of a size in bytes are dropped where memory is copied or filled.
@@ -28,15 +24,12 @@ const (
 // FuelCounts are the places that [AddFuel] made pay.
 type FuelCounts struct {
 	Loops int // loop headers
-	Free  int // loop headers that do not pay: those around the interpreter's switch
 	Bulk  int // memory.copy, memory.fill and memory.grow
-	Polls int // functions that are called for each 10,000 jumps of interpreted code
 }
 
-// AddFuel makes the guest's work cost fuel. Every loop pays for each time round,
-// so that no code runs long without paying, but for the interpreter's own loop,
-// whose every turn is one instruction of bytecode: there QuickJS's poll for
-// interrupts pays, which jumps back and calls go through.
+// AddFuel makes the guest's work cost fuel. Every loop pays one for each time
+// round, so that no code runs long without paying. The interpreter's is among
+// them: each turn of it is one instruction of bytecode.
 //
 // It fails unless exactly want places pay.
 func AddFuel(wasm []byte, want FuelCounts) ([]byte, error) {
@@ -58,7 +51,7 @@ func addFuel(wasm []byte) ([]byte, FuelCounts, error) {
 	}
 	steps := map[byte]func(*reader) []byte{
 		sectionType:     func(r *reader) []byte { f.parameters = parameterCounts(r); return r.b },
-		sectionImport:   func(r *reader) []byte { f.imports = importedFunctions(r); return r.b },
+		sectionImport:   func(r *reader) []byte { importedFunctions(r); return r.b },
 		sectionFunction: func(r *reader) []byte { f.types = functionTypes(r); return r.b },
 		sectionGlobal:   func(r *reader) []byte { return f.addGlobal(r) },
 		sectionExport: func(r *reader) []byte {
@@ -87,8 +80,6 @@ type fueller struct {
 	counts     FuelCounts
 	parameters []uint32 // of each type
 	types      []uint32 // of each function that is not imported
-	imports    uint32   // functions; those of the code section follow
-	poll       uint32   // the function that polls
 	global     uint32   // the fuel's index
 }
 
@@ -125,20 +116,10 @@ func (f *fueller) all(r *reader) []byte {
 	if int(count) != len(f.types) {
 		r.fail()
 	}
-	var bodies []*reader
-	for i := uint32(0); i < count && r.err == nil; i++ {
-		bodies = append(bodies, &reader{b: r.bytes(r.u32())})
-		if polls(*bodies[i]) {
-			f.counts.Polls++
-			f.poll = f.imports + i
-		}
-	}
-	if !r.done() {
-		r.fail()
-	}
 	out := appendU32(make([]byte, 0, len(r.b)+len(r.b)/16), count)
-	for i, body := range bodies {
-		if r.err != nil || int(f.types[i]) >= len(f.parameters) {
+	for i := uint32(0); i < count && r.err == nil; i++ {
+		body := &reader{b: r.bytes(r.u32())}
+		if int(f.types[i]) >= len(f.parameters) {
 			r.fail()
 			break
 		}
@@ -148,17 +129,10 @@ func (f *fueller) all(r *reader) []byte {
 		}
 		out = append(appendU32(out, uint32(len(code))), code...)
 	}
-	return out
-}
-
-// polls reports whether a body is that of the function that QuickJS calls when
-// a counter of 10,000 has run out: context->interrupt_counter = 10000 comes first.
-func polls(r reader) bool {
-	for n := r.u32(); n > 0 && r.err == nil; n-- {
-		r.u32()
-		r.byte()
+	if !r.done() {
+		r.fail()
 	}
-	return r.err == nil && bytes.HasPrefix(r.b[r.p:], []byte{opLocalGet, 0, opI32Const, 0x90, 0xce, 0x00, opI32Store, 2, 0x90, 2})
+	return out
 }
 
 // function copies one body and makes it pay. It gives it a local of its own,
@@ -174,25 +148,20 @@ func (f *fueller) function(r *reader, parameters uint32) []byte {
 		return nil
 	}
 	declared, bulk := r.b[start:r.p], f.counts.Bulk
-	code := f.code(r, locals, f.interpreterLoops(&reader{b: r.b, p: r.p}))
+	code := f.code(r, locals)
 	if f.counts.Bulk == bulk {
 		return slices.Concat(appendU32(nil, groups), declared, code)
 	}
 	return slices.Concat(appendU32(nil, groups+1), declared, []byte{1, typeI32}, code)
 }
 
-func (f *fueller) code(r *reader, local uint32, free map[int]bool) []byte {
+func (f *fueller) code(r *reader, local uint32) []byte {
 	out := make([]byte, 0, len(r.b)+len(r.b)/8)
-	if polls(reader{b: r.b}) {
-		out = f.pay(out, appendI32Const(nil, PollFuel))
-	}
 	for !r.done() {
 		start := r.p
 		op := r.skip()
 		switch {
 		case r.err != nil:
-		case op == opLoop && free[start]:
-			f.counts.Free++
 		case op == opLoop:
 			f.counts.Loops++
 			out = append(out, r.b[start:r.p]...)
@@ -228,40 +197,6 @@ func (f *fueller) pay(b, price []byte) []byte {
 		opI32Const, 0, opI64Const, Tick, opI32Const, 0, opI32Const, 0,
 		opCall, 0, opDrop,
 		opEnd)
-}
-
-// interpreterCases is how many ways the interpreter's switch has at least.
-const interpreterCases = 200
-
-// interpreterLoops finds the loops around the interpreter's switch, by where
-// their instructions begin. A function with such a switch is the interpreter if it
-// polls.
-func (f *fueller) interpreterLoops(r *reader) map[int]bool {
-	found, polling := map[int]bool{}, false
-	var open []int // where each open block begins; -1 if it is no loop
-	for !r.done() {
-		start := r.p
-		op := r.skip()
-		at := &reader{b: r.b, p: start + 1}
-		switch {
-		case op == opLoop:
-			open = append(open, start)
-		case op == opBlock, op == opIf:
-			open = append(open, -1)
-		case op == opEnd && len(open) > 0:
-			open = open[:len(open)-1]
-		case op == opCall && at.u32() == f.poll:
-			polling = true
-		case op == opBrTable && at.u32() >= interpreterCases:
-			for _, begin := range open {
-				found[begin] = true
-			}
-		}
-	}
-	if !polling {
-		return nil
-	}
-	return found
 }
 
 func appendI32Const(b []byte, v int32) []byte {

@@ -3,18 +3,15 @@ package harden
 // The opcodes that the rewriter reads or writes by name.
 const (
 	opUnreachable = 0x00
-	opBlock       = 0x02
 	opLoop        = 0x03
 	opIf          = 0x04
 	opEnd         = 0x0b
-	opBrTable     = 0x0e
 	opCall        = 0x10
 	opDrop        = 0x1a
 	opLocalGet    = 0x20
 	opLocalTee    = 0x22
 	opGlobalGet   = 0x23
 	opGlobalSet   = 0x24
-	opI32Store    = 0x36
 	opMemoryGrow  = 0x40
 	opI32Const    = 0x41
 	opI64Const    = 0x42
