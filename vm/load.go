@@ -78,7 +78,7 @@ func (s *sandbox) load(ctx context.Context, task, code string) (body uint64, ref
 
 // Check says whether code can be published as a task: nil, or *SyntaxError, or
 // *service.Error with code INVALID_TASK or IMPORT_UNSUPPORTED, or an error of
-// the host itself. It runs nothing of the code.
+// the host itself. It runs nothing of the code, and Limits hold for compiling it.
 func (e *Engine) Check(ctx context.Context, name, code string) error {
 	src, refused := newSource(name, code)
 	if refused != nil {
@@ -96,7 +96,11 @@ func (e *Engine) Check(ctx context.Context, name, code string) error {
 	defer e.give(ctx, s)
 	s.slice = &slice{limits: e.options.Limits}
 	s.startMeter(ctx, e.options.Limits, usage{})
-	return s.check(context.WithValue(context.WithoutCancel(ctx), sandboxKey{}, s), src)
+	err = s.check(context.WithValue(context.WithoutCancel(ctx), sandboxKey{}, s), src)
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
 }
 
 func (s *sandbox) check(ctx context.Context, src source) error {
