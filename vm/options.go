@@ -10,8 +10,10 @@ import (
 
 const (
 	// memorySlack is what linear memory may hold beyond the JavaScript heap:
-	// the image, the stack, arguments on their way in, and fragmentation.
-	memorySlack = 64 << 20
+	// the image, the stack, source code, and fragmentation. It is small since
+	// linear memory is the limit that holds: the engine's own allocator cannot
+	// tell how large a block is and counts some bytes for each.
+	memorySlack = 16 << 20
 	// loadedMemory is what compiled tasks may take: some 8 KB each.
 	loadedMemory = 32 << 20
 	// stackSize is the guest's C stack: some 3,000 JavaScript frames. It is
