@@ -49,12 +49,16 @@
 // host holds no JavaScript value across a slice; what it calls are the anchors
 // of an image, whose values hold in every VM of it.
 //
-// # What is missing
+// # Limits, and what is missing
 //
 // What a task computes, remembers, writes and asks for is limited, see [Limits].
 // A slice at its CPU limit, or out of stack, ends there: the task cannot catch
 // it. Work is counted where code loops or copies, so a slice may go over its
 // limit by what one turn does, a few milliseconds at most.
+//
+// ArrayBuffer.prototype.transfer is taken away: views of the buffer went on to
+// read and write what had been freed. Such a fault of the engine reaches no
+// further than the VM's own memory, which is the task's.
 //
 // Error.prepareStackTrace and CallSite's getFunction are taken away, since they
 // hand out the prelude's own functions, and Error.stackTraceLimit has no effect.

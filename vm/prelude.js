@@ -823,6 +823,8 @@ hidden(global, 'crypto', crypto);
 hidden(global, 'setTimeout', { setTimeout: setTimer }.setTimeout);
 hidden(global, 'clearTimeout', { clearTimeout: clearTimer }.clearTimeout);
 hidden(global, '__callHostTool__', callHostTool);
+// The engine forgets to tell the views of a buffer that its bytes have moved.
+for (const name of ['transfer', 'transferToFixedLength']) delete ArrayBuffer.prototype[name];
 const enqueue = global.queueMicrotask;
 hidden(global, 'queueMicrotask', function queueMicrotask(f) {
   if (typeof f !== 'function') throw new TE('queueMicrotask: expected a function');
