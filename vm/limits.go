@@ -29,7 +29,8 @@ type Limits struct {
 	// until others have ended. Default 1,000.
 	Calls int
 	// Value is the size in bytes of a result (RESULT_TOO_LARGE), or of the
-	// arguments of one call, which throws (ARGUMENTS_TOO_LARGE). Default 8 MiB.
+	// arguments of one call, which throws (ARGUMENTS_TOO_LARGE). All calls that one
+	// slice makes may have eight times as much, or it ends. Default 8 MiB.
 	Value int
 	// Snapshot is the size in bytes of a snapshot, compressed: of what a task that
 	// waits remembers. Default 16 MiB. SNAPSHOT_TOO_LARGE.
@@ -94,12 +95,17 @@ func limitOf(e *service.Error) *service.Error {
 }
 
 // nameExhaustion finds out that memory was full where the engine could not make
-// the error that says so: it throws null then.
+// the error that says so, and threw null, or the prelude could not describe it.
 func (s *sandbox) nameExhaustion(out *Outcome) {
-	const thrownNull = "the task threw null" // as the prelude describes it
+	if out.Err == nil {
+		return
+	}
 	used := uint64(s.memory.Size()) - uint64(len(s.image.memory))
-	if out.Err != nil && out.Err.Message == thrownNull && used >= uint64(s.slice.limits.Memory)*3/4 {
-		out.Err = guestError(errNoMemory)
+	switch out.Err.Message { // as the prelude writes it
+	case "the task threw null", "the task threw a value that cannot be described":
+		if used >= uint64(s.slice.limits.Memory)*3/4 {
+			out.Err = guestError(errNoMemory)
+		}
 	}
 }
 
@@ -107,6 +113,10 @@ func firstLine(text string) string {
 	text, _, _ = strings.Cut(text, "\n")
 	return strings.TrimSuffix(text, " (recovered by wazero)")
 }
+
+// callsFactor times the Value limit is what the calls of one slice may have: the
+// host keeps them all until the slice is done.
+const callsFactor = 8
 
 func tooLarge(code, what string, size, most int) *service.Error {
 	return service.Errorf(code, "%s is %d bytes, at most %d: keep large data elsewhere and pass its name", what, size, most)

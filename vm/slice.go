@@ -20,6 +20,7 @@ type slice struct {
 	before     usage // of the body's earlier slices
 	lineBytes  int   // of out.Logs
 	full       bool  // no more lines are taken
+	callBytes  int   // of all calls' texts
 	rejections int   // noted so far
 }
 
@@ -28,8 +29,14 @@ func (s *slice) call(id uint32, text []byte) {
 	if s.out.Ended {
 		return
 	}
-	if most := s.limits.Value + callSlack; len(text) > most { // the prelude looked before
-		panic(fmt.Errorf("%w: call %d of %d bytes", errHostCall, id, len(text)))
+	// The prelude looked at the arguments before; there are names and options too.
+	s.callBytes += len(text)
+	if most := s.limits.Value; len(text) > most+callSlack {
+		s.end(tooLarge(service.CodeArgumentsTooLarge, fmt.Sprintf("call %d with its options", id), len(text), most))
+		return
+	} else if s.callBytes > callsFactor*most+callSlack {
+		s.end(tooLarge(service.CodeArgumentsTooLarge, "what the task calls without waiting", s.callBytes, callsFactor*most))
+		return
 	}
 	c := Call{ID: id}
 	if err := json.Unmarshal(text, &c.Call); err != nil {
