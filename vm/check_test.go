@@ -1,9 +1,11 @@
 package vm_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/amberhost/amber/service"
 	"github.com/amberhost/amber/vm"
@@ -61,6 +63,29 @@ func TestCheckOfDeepCode(t *testing.T) {
 	err := shared.Check(t.Context(), "task", strings.Repeat("(", 1e5))
 	if !errors.As(err, &e) || e.Code != service.CodeInvalidTask || e.Name != "RangeError" {
 		t.Errorf("Check: %v", err)
+	}
+}
+
+// TestCheckIsLimited: code that the parser would work on for minutes is refused,
+// and a caller who leaves is let go.
+func TestCheckIsLimited(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t, func(o *vm.Options) { o.Limits.CPU = 20 * time.Millisecond })
+	code := strings.Repeat("(", 200) + strings.Repeat("1+", 1e6) + "1" + strings.Repeat(")", 200)
+	var refused *service.Error
+	if err := e.Check(t.Context(), "task", code); !errors.As(err, &refused) || refused.Code != service.CodeInvalidTask || refused.Message != "CPU time limit exceeded" {
+		t.Errorf("Check: %v", err)
+	}
+	e = newEngine(t, func(o *vm.Options) { o.Concurrency, o.Limits.CPU = 1, time.Hour })
+	ctx, leave := context.WithCancelCause(t.Context())
+	why, left := errors.New("the caller left"), make(chan error, 1)
+	go func() { left <- e.Check(ctx, "task", code) }()
+	leave(why)
+	if err := <-left; !errors.Is(err, why) {
+		t.Errorf("Check: %v", err)
+	}
+	if err := e.Check(t.Context(), "task", "module.exports = () => 1"); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -3,10 +3,10 @@ package vm_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"sync"
 	"testing"
 
@@ -79,10 +79,11 @@ func TestTrapsHarmNobody(t *testing.T) {
 	wg.Wait()
 }
 
-// TestNothingLeaks: Go's heap is as large after many suspensions as after few.
+// TestNothingLeaks: Go's heap, the process and the pool are as large after many
+// suspensions as after few. AMBER_LONG=1 makes 100,000 of them.
 func TestNothingLeaks(t *testing.T) {
 	e := newEngine(t, func(o *vm.Options) { o.Concurrency = 1 })
-	heap := func(cycles int) uint64 {
+	after := func(cycles int) usage {
 		for range cycles {
 			out := startAs(t, e, `module.exports = async (x) => await tools.a.b(x)`, `{"a":1}`)
 			out, err := e.Resume(context.Background(), frame, out.Snapshot, []vm.Reply{value(1, "1")})
@@ -90,17 +91,52 @@ func TestNothingLeaks(t *testing.T) {
 				t.Fatal(err, out)
 			}
 		}
-		runtime.GC()
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return m.HeapAlloc
+		return measure(e)
 	}
-	before := heap(50)
-	after := heap(leakCycles)
-	if after > before+4<<20 {
-		t.Errorf("heap grew from %d to %d bytes", before, after)
+	cycles := 3_000
+	if long {
+		cycles = 100_000
 	}
-	t.Logf("heap %d, after %d cycles %d", before, leakCycles, after)
+	few := after(50)
+	many := after(cycles)
+	if many.VMs != few.VMs || many.Idle != few.Idle || many.Memory != few.Memory || many.Heap > few.Heap+4<<20 || many.Mapped > few.Mapped+16<<20 {
+		t.Errorf("%+v, after %d cycles %+v", few, cycles, many)
+	}
 }
 
-var leakCycles = 1000
+// TestVMsShareNoRandomness: of many VMs of one image no two see the same value.
+// AMBER_LONG=1 makes 100,000 of them.
+func TestVMsShareNoRandomness(t *testing.T) {
+	t.Parallel()
+	vms := 2_000
+	if long {
+		vms = 100_000
+	}
+	var mu sync.Mutex
+	seen := make(map[string]bool, 4*vms)
+	var starters sync.WaitGroup
+	for range 4 {
+		starters.Go(func() {
+			for range vms / 4 {
+				out := startAs(t, shared, `module.exports = () => [Math.random(), Math.random(), crypto.randomUUID(), crypto.getRandomValues(new BigUint64Array(2)).join()].map(String)`, "")
+				var values []string
+				if err := json.Unmarshal(out.Result, &values); err != nil || len(values) != 4 {
+					t.Error(err, out.Err)
+					return
+				}
+				mu.Lock()
+				for _, v := range values {
+					if seen[v] {
+						t.Errorf("%s came twice", v)
+					}
+					seen[v] = true
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	starters.Wait()
+	if len(seen) != 4*vms {
+		t.Errorf("%d values of %d", len(seen), 4*vms)
+	}
+}

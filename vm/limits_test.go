@@ -37,6 +37,7 @@ func TestCPULimit(t *testing.T) {
 		`for (;;) new Uint8Array(1e7)`,
 		`for (;;) eval('((((1))))')`,
 		`setTimeout(() => { for (;;); }, 1); await tools.a.b()`,
+		`const f = new Function('s', 's;'.repeat(1e4)); for (;;) f()`,
 	} {
 		out := startAs(t, e, `module.exports = async () => { `+code+` }`, "")
 		if !out.Ended {
@@ -129,6 +130,18 @@ func TestMemoryLimit(t *testing.T) {
 	} {
 		wantError(t, startAs(t, e, `module.exports = async () => { `+code+` }`, ""), service.CodeMemoryLimit, "out of memory")
 	}
+	waiting := startAs(t, e, `module.exports = async () => { const kept = []; for (let i = 0; ; i++) { kept.push(new Array(1e5).fill(i)); await tools.a.b() } }`, "")
+	for !waiting.Ended {
+		if size := waiting.Snapshot.Size; size > (8+16)<<20 {
+			t.Fatalf("%d bytes of memory", size)
+		}
+		next, err := e.Resume(t.Context(), frame, waiting.Snapshot, []vm.Reply{value(waiting.Open[0], "0")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		waiting = next
+	}
+	wantError(t, waiting, service.CodeMemoryLimit, "out of memory")
 	caught := startAs(t, e, `module.exports = () => { try { const a = []; for (;;) a.push(new Array(1000).fill(0)) } catch (e) { return e.name + e.message } }`, "")
 	wantResult(t, caught, `"InternalErrorout of memory"`)
 }
@@ -158,6 +171,23 @@ func TestValueLimits(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantResult(t, out, `"RESULT_TOO_LARGE"`)
+}
+
+// TestAllCallsLimit: options and names count as well, and so do all calls together.
+func TestAllCallsLimit(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t, func(o *vm.Options) { o.Limits.Value = 100_000 })
+	for code, want := range map[string]string{
+		`await tools.with({ x: 'x'.repeat(2e5) }).a.b()`:                             "call 1 with its options is 200",
+		`await tools['x'.repeat(2e5)].b()`:                                           "call 1 with its options is 200",
+		`for (let i = 0; i < 10; i++) tools.a.b('x'.repeat(9e4)); await tools.a.b()`: "what the task calls without waiting is 9",
+	} {
+		wantError(t, startAs(t, e, `module.exports = async () => { `+code+` }`, ""), service.CodeArgumentsTooLarge, want)
+	}
+	out := startAs(t, e, `module.exports = async () => { for (let i = 0; i < 8; i++) tools.a.b('x'.repeat(9e4)); await tools.a.b() }`, "")
+	if out.Ended || len(out.Calls) != 9 {
+		t.Errorf("%d calls, %v", len(out.Calls), out.Err)
+	}
 }
 
 func TestSnapshotLimit(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 )
 
 // ErrBusy says that a slice was not begun because too many wait for their turn.
@@ -21,6 +22,7 @@ type pool struct {
 	refilling bool
 	closed    bool
 	refills   sync.WaitGroup
+	live      atomic.Int64 // VMs that are not closed, those that run included
 }
 
 // take returns an idle VM of that image with size bytes of memory, or nil.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/amberhost/amber/service"
 	"github.com/amberhost/amber/vm/internal/harden"
@@ -40,6 +41,8 @@ type sandbox struct {
 	nestedToC, nestedFreeC, nestedMalloc, nestedFree, nestedNewString, nestedClone, nestedFreeValue api.Function
 
 	stack [8]uint64 // arguments and result of the next call
+
+	live *atomic.Int64 // counts the VMs that are not closed
 }
 
 // newSandbox makes an instance whose memory is as the module declares it.
@@ -53,7 +56,7 @@ func (e *Engine) newSandbox(ctx context.Context, m *module) (*sandbox, error) {
 	if err != nil {
 		return nil, fmt.Errorf("instantiate engine: %w", err)
 	}
-	s := &sandbox{engine: m, module: module, memory: module.Memory()}
+	s := &sandbox{engine: m, module: module, memory: module.Memory(), live: &e.pool.live}
 	s.stackPointer, _ = module.ExportedGlobal(harden.StackPointer).(api.MutableGlobal)
 	s.stackLimit, _ = module.ExportedGlobal(harden.StackLimit).(api.MutableGlobal)
 	s.fuel, _ = module.ExportedGlobal(harden.Fuel).(api.MutableGlobal)
@@ -79,10 +82,14 @@ func (e *Engine) newSandbox(ctx context.Context, m *module) (*sandbox, error) {
 			}
 		}
 	}
+	s.live.Add(1)
 	return s, nil
 }
 
-func (s *sandbox) close(ctx context.Context) { s.module.Close(ctx) }
+func (s *sandbox) close(ctx context.Context) {
+	s.module.Close(ctx)
+	s.live.Add(-1)
+}
 
 // invoke calls f and returns its result, 0 if it has none.
 func (s *sandbox) invoke(ctx context.Context, f api.Function, args ...uint64) (uint64, error) {
