@@ -114,8 +114,12 @@ func TestRewriteRefuses(t *testing.T) {
 // FuzzRewrite: any bytes give an error or a module, never a panic.
 func FuzzRewrite(f *testing.F) {
 	f.Add(recursive)
+	f.Add(module(busy...))
+	f.Add(module(trackable...))
 	f.Add([]byte("\x00asm\x01\x00\x00\x00"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		_, _ = harden.Rewrite(b, harden.Counts{Prologues: 1, Moves: 1})
+		_, _ = harden.AddFuel(b, busyCounts)
+		_, _, _ = harden.AddTracker(b)
 	})
 }
