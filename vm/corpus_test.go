@@ -188,7 +188,7 @@ func (h *corpusHost) play(p hostile) {
 	began, late := time.Now(), false
 	out, err := h.Start(context.Background(), vm.StartParams{Frame: frame, Name: "task", Code: code})
 	for n := 0; err == nil; n++ {
-		h.bound(p.name, out, time.Since(began))
+		h.bound(p, out, time.Since(began))
 		late = p.harmless && h.late(out, time.Since(began))
 		if out.Ended || n == len(p.replies) {
 			break
@@ -224,16 +224,16 @@ func ending(out *vm.Outcome) string {
 
 // bound holds a slice to its limit: in work always, and by the clock, at which
 // three times the limit may pass, in the long form.
-func (h *corpusHost) bound(name string, out *vm.Outcome, wall time.Duration) {
+func (h *corpusHost) bound(p hostile, out *vm.Outcome, wall time.Duration) {
 	const tick = 10 * time.Millisecond // what one operation may cost at most, copying all memory
 	if out.CPU > h.cpu+tick {
-		h.t.Errorf("%s: computed for %v, its limit is %v", name, out.CPU, h.cpu)
+		h.t.Errorf("%s: computed for %v, its limit is %v", p.name, out.CPU, h.cpu)
 	}
-	if long && wall > 3*h.cpu+250*time.Millisecond {
-		h.t.Errorf("%s: took %v, its limit is %v", name, wall, h.cpu)
+	if long && !p.harmless && wall > 3*h.cpu+250*time.Millisecond {
+		h.t.Errorf("%s: took %v, its limit is %v", p.name, wall, h.cpu)
 	}
 	if wall > time.Second {
-		h.t.Logf("%s: took %v", name, wall)
+		h.t.Logf("%s: took %v", p.name, wall)
 	}
 }
 
@@ -261,13 +261,14 @@ func measure(e *vm.Engine) (u usage) {
 }
 
 // check compares with what was before: no VM but the idle ones, which are no
-// more than may be, and no memory that grows.
+// more than may be, and no memory that grows. All the VMs of the corpus would be
+// a gigabyte; the race detector keeps some for each byte touched.
 func (u usage) check(t *testing.T, before usage) {
 	t.Helper()
 	if u.VMs != u.Idle || u.VMs > 3 || u.Memory > idleMemory {
 		t.Errorf("VMs: %+v, before %+v", u, before)
 	}
-	if u.Heap > before.Heap+8<<20 || u.Mapped > before.Mapped+32<<20 {
+	if u.Heap > before.Heap+8<<20 || u.Mapped > before.Mapped+128<<20 {
 		t.Errorf("memory: %+v, before %+v", u, before)
 	}
 }
