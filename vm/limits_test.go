@@ -47,7 +47,7 @@ func TestCPULimit(t *testing.T) {
 			}
 		}
 		wantError(t, out, service.CodeCPULimit, "CPU time limit exceeded")
-		if out.Err.Stack != "" || out.CPU < 20*time.Millisecond && strings.HasPrefix(code, "for (;;);") {
+		if out.Err.Stack != "" || out.CPU <= 0 || out.CPU > 30*time.Millisecond { // it may be less: the clock also stops it
 			t.Errorf("%s: %v, %+v", code, out.CPU, out.Err)
 		}
 	}
