@@ -12,6 +12,7 @@ import (
 	"github.com/amberhost/amber/supabase/keys"
 	"github.com/amberhost/amber/vm/internal/harden"
 	"github.com/google/uuid"
+	"github.com/klauspost/compress/s2"
 )
 
 // fuzzEngine is an engine for fuzzing, with small limits.
@@ -125,7 +126,9 @@ func FuzzSnapshot(f *testing.F) {
 	var delta []byte
 	packed, err := waits.Snapshot.unseal(e.options.Keys)
 	if err == nil {
-		delta, err = e.codec.dec.DecodeAll(packed, nil)
+		var b buffers
+		err = e.codec.unpack(&b, waits.Snapshot.Codec, packed)
+		delta = b.delta
 	}
 	if err != nil {
 		f.Fatal(err)
@@ -141,7 +144,7 @@ func FuzzSnapshot(f *testing.F) {
 	}
 	size := waits.Snapshot.Size
 	for _, seed := range snapshotSeeds(e, size) {
-		for kind := range byte(4) {
+		for kind := range byte(6) {
 			f.Add(seed, kind, size)
 		}
 	}
@@ -149,13 +152,16 @@ func FuzzSnapshot(f *testing.F) {
 	f.Add(e.codec.enc.EncodeAll(bomb, nil), byte(1), size)
 	f.Add(e.codec.enc.EncodeAll(bomb[:16<<20], nil), byte(1), size)
 	f.Add(waits.Snapshot.Encode(), byte(0), size)
+	f.Add(s2.Encode(nil, bomb), byte(5), size)
+	f.Add(binary.AppendUvarint(nil, 1<<40), byte(5), size)
+	f.Add(delta, byte(4), size)
 	f.Add(delta, byte(2), size)
 	f.Add(delta, byte(3), size)
 	f.Add(delta, byte(2), size+wasmPage)
 	f.Add(delta[:len(delta)-1], byte(2), size)
 	f.Fuzz(func(t *testing.T, content []byte, kind byte, size uint32) {
 		var snap *Snapshot
-		switch kind % 4 {
+		switch kind % 6 {
 		case 0:
 			var err error
 			if snap, err = DecodeSnapshot(content); err != nil {
@@ -170,6 +176,10 @@ func FuzzSnapshot(f *testing.F) {
 			snap = sealed(t, e.codec.enc.EncodeAll(content, nil), codecWordsZstd, size)
 		case 3:
 			snap = sealed(t, e.codec.enc.EncodeAll(content, nil), codecPagesZstd, size)
+		case 4:
+			snap = sealed(t, s2.Encode(nil, content), codecWordsS2, size)
+		case 5:
+			snap = sealed(t, content, codecWordsS2, size)
 		}
 		image := slices.Clone(e.base.memory[:64<<10])
 		reached := 0
