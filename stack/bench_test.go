@@ -50,3 +50,29 @@ func BenchmarkNestedCall(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkLargeBody measures sequential calls of a body that holds some 2 MB
+// and changes a little of it between them.
+func BenchmarkLargeBody(b *testing.B) {
+	d := newDB(b, map[string]string{"large": largeTask})
+	p, _ := d.host(nil)
+	d.run(p, "large", `{"times":20}`) // warm up
+	wal := d.count(`select (pg_current_wal_lsn() - '0/0')::bigint`)
+	b.ResetTimer()
+	d.run(p, "large", fmt.Sprintf(`{"times":%d}`, b.N))
+	b.StopTimer()
+	b.ReportMetric(float64(d.count(`select (pg_current_wal_lsn() - '0/0')::bigint`)-wal)/float64(b.N), "wal-bytes/call")
+}
+
+// largeTask holds some 2 MB, and says how what it holds came out.
+const largeTask = `module.exports = async ({ times }, { tools }) => {
+	const orders = new Map();
+	for (let i = 0; i < 8000; i++) orders.set('order ' + i, { id: i, price: i / 4, tags: ['new', 'tag ' + i % 9] });
+	for (let i = 0; i < times; i++) {
+		const n = await tools.echo.value(i);
+		for (let k = 0; k < 10; k++) orders.get('order ' + (n * 37 + k * 101) % 8000).price = n + k;
+	}
+	let sum = 0;
+	for (const [name, o] of orders) sum += o.price * name.length + o.tags.length;
+	return [orders.size, sum];
+}`

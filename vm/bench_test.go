@@ -64,6 +64,37 @@ func BenchmarkResume(b *testing.B) {
 	b.ReportMetric(float64(len(out.Snapshot.Encode())), "bytes/next")
 }
 
+// largeTask holds some 2 MB and changes a little of it between its awaits.
+const largeTask = `
+module.exports = async function (input, { tools }) {
+  const orders = new Map();
+  for (let i = 0; i < 8000; i++) orders.set('order ' + i, { id: i, price: i / 4, tags: ['new', 'tag ' + i % 9] });
+  for (let i = 0; ; i++) {
+    const answer = await tools.shop.orders.get({ id: i });
+    for (let k = 0; k < 10; k++) orders.get('order ' + (i * 37 + k * 101) % 8000).price = answer.price + k;
+  }
+}`
+
+// BenchmarkResumeLarge is the same for a body that holds 2 MB, from await to await.
+func BenchmarkResumeLarge(b *testing.B) {
+	out := start(b, largeTask, `{}`)
+	first := len(out.Snapshot.Encode())
+	answer := vm.Reply{}
+	answer.Value = json.RawMessage(`{"price":12.5,"name":"a book"}`)
+	written := 0
+	for b.Loop() {
+		var err error
+		answer.ID = out.Open[0]
+		if out, err = shared.Resume(context.Background(), frame, out.Snapshot, []vm.Reply{answer}); err != nil || out.Snapshot == nil {
+			b.Fatal(err, out)
+		}
+		written += len(out.Snapshot.Encode())
+	}
+	b.ReportMetric(float64(first), "bytes/first")
+	b.ReportMetric(float64(out.Snapshot.Size), "memory-bytes")
+	b.ReportMetric(float64(written)/float64(b.N), "bytes/await")
+}
+
 // BenchmarkFirstAwait starts a small task and takes its first snapshot.
 func BenchmarkFirstAwait(b *testing.B) {
 	p := vm.StartParams{Frame: frame, Name: "task", Code: smallTask, Input: json.RawMessage(`{}`)}
