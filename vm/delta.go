@@ -17,8 +17,9 @@ var zeroPage [pageSize]byte
 
 func isZero(page []byte) bool { return bytes.Equal(page, zeroPage[:len(page)]) }
 
-// A delta is what a VM's memory has that its image has not, together with what
-// the host has to know of the body:
+// A delta is what a VM's memory has that its image has not, or, in an increment,
+// that it had not at the snapshot before, together with what the host has to know
+// of the body:
 //
 //	usage        fuel, log lines, their bytes: a uvarint each
 //	open calls   uvarint count, then the ids as uvarint steps
@@ -84,8 +85,9 @@ func planesOf(b []byte) (p [wordSize][]byte) {
 	return p
 }
 
-// differences appends the runs in which memory differs from the image.
-func differences(runs []run, image *Image, memory []byte) []run {
+// differences appends the runs in which memory differs from what it was: from the
+// pages in was, and for those that are not there from the image.
+func differences(runs []run, image *Image, was *pages, memory []byte) []run {
 	for at := 0; at < len(memory); at += pageSize {
 		if at == int(image.StackLow) {
 			at = int(image.StackHigh)
@@ -93,6 +95,11 @@ func differences(runs []run, image *Image, memory []byte) []run {
 		page, before := memory[at:at+pageSize], zeroPage[:]
 		if at < len(image.memory) {
 			before = image.memory[at : at+pageSize]
+		}
+		if was != nil {
+			if page := was.page(at); page != nil {
+				before = page
+			}
 		}
 		if !bytes.Equal(page, before) {
 			runs = pageDifferences(runs, uint32(at), (*[pageSize]byte)(page), (*[pageSize]byte)(before))
@@ -181,7 +188,8 @@ func parseDelta(b []byte, image *Image, maxMemory uint64, runs []run) (delta, er
 	return d, nil
 }
 
-// restore writes the delta into memory that holds the image and then zeros.
+// restore writes the delta into memory that holds the image and then zeros, or
+// what the deltas before it left there.
 func (d delta) restore(_ *Image, memory []byte) {
 	words := d.words
 	if len(words) < manyWords*wordSize {

@@ -6,7 +6,8 @@
 // [Engine.Start] runs a task until it ends or waits, [Engine.Resume] settles
 // calls of a waiting one and runs it on; one such run is a slice. The package
 // knows no database and no network: it hands out [Call] values and takes
-// [Reply] values.
+// [Reply] values. What a large task writes at each await is an increment: to
+// resume it takes the chain of snapshots before it, see [Snapshot.Chain].
 //
 // # What a task sees
 //
@@ -32,6 +33,7 @@
 //	prelude.js                 the half that runs in the guest
 //	boot.go image.go           a booted engine as bytes
 //	delta.go codec.go snapshot.go a waiting VM as bytes; delta_v1.go as they were
+//	chain.go                   those of a large body: what changed since the one before
 //	edition.go module.go internal/harden the engine's wasm: pinned, rewritten, compiled
 //	cache.go                   compiled code, kept between processes
 //

@@ -32,8 +32,8 @@ type Limits struct {
 	// arguments of one call, which throws (ARGUMENTS_TOO_LARGE). All calls that one
 	// slice makes may have eight times as much, or it ends. Default 8 MiB.
 	Value int
-	// Snapshot is the size in bytes of a snapshot, compressed: of what a task that
-	// waits remembers. Default 16 MiB. SNAPSHOT_TOO_LARGE.
+	// Snapshot is the size in bytes of a snapshot, compressed, with those that it is
+	// based on: of what a task that waits remembers. Default 16 MiB. SNAPSHOT_TOO_LARGE.
 	Snapshot int
 }
 

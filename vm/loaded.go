@@ -72,7 +72,7 @@ func (c *loadedCache) put(key loadedKey, l *loaded) {
 // loaded keeps what the sandbox's memory has that its image has not.
 func (s *sandbox) loaded(body uint64) (*loaded, error) {
 	memory, _ := s.memory.Read(0, s.memory.Size())
-	runs := differences(nil, s.image, memory)
+	runs := differences(nil, s.image, nil, memory)
 	d, err := parseDelta(appendDelta(nil, s.image, memory, runs, state{}), s.image, uint64(len(memory)), nil)
 	if err != nil {
 		return nil, err

@@ -268,6 +268,7 @@ func TestForeignImage(t *testing.T) {
 func FuzzDecodeSnapshot(f *testing.F) {
 	out := start(f, `module.exports = () => tools.a.b()`, "")
 	f.Add(out.Snapshot.Encode())
+	f.Add(steps(f, start(f, largeTask, `{}`), 1).Snapshot.Encode())
 	f.Add([]byte("amb1"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		snap, err := vm.DecodeSnapshot(b)

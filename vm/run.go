@@ -49,7 +49,8 @@ func (e *Engine) Start(ctx context.Context, p StartParams) (*Outcome, error) {
 // ends or waits again. Each reply is its own turn, in the order given: the task
 // cannot tell whether they came together. Replies to calls that are not open
 // come late and are left out. frame must be the one that the snapshot was taken
-// of. The error is the host's alone, as that of Start is, and wraps
+// of; an increment has to come with the chain that it is based on (see
+// [DecodeSnapshot]). The error is the host's alone, as that of Start is, and wraps
 // ErrUnknownImage, ErrUnknownEngine, ErrBadSnapshot or keys.ErrUnknownKey where
 // the snapshot cannot be resumed here.
 func (e *Engine) Resume(ctx context.Context, frame uuid.UUID, snap *Snapshot, replies []Reply) (*Outcome, error) {
@@ -79,13 +80,14 @@ func (e *Engine) resume(ctx context.Context, frame uuid.UUID, snap *Snapshot, re
 	defer leave()
 	var s *sandbox
 	from := state{sequence: snap.Sequence}
-	if err := e.codec.open(snap, image, func(d restorer) error {
+	if err := e.codec.open(snap, image, func(o *opened) error {
 		if s, err = e.take(ctx, image, snap.Size); err != nil {
 			return err
 		}
 		memory, _ := s.memory.Read(0, snap.Size)
-		d.restore(image, memory)
-		from.open, from.usage = d.state()
+		o.restore(image, memory)
+		from.open, from.usage = o.last().state()
+		from.base = o.base(memory)
 		return nil
 	}); err != nil {
 		return nil, err
@@ -141,11 +143,11 @@ func (e *Engine) run(ctx context.Context, s *sandbox, frame uuid.UUID, from stat
 	if out.Ended {
 		return out, nil
 	}
-	next := state{open: out.Open, usage: from.usage.plus(used), sequence: from.sequence + 1}
+	next := state{open: out.Open, usage: from.usage.plus(used), sequence: from.sequence + 1, base: from.base}
 	if out.Snapshot, err = e.codec.save(s, frame, next); err != nil {
 		return nil, err
 	}
-	if n := len(out.Snapshot.sealed); n > limits.Snapshot {
+	if n := out.Snapshot.stored(); n > limits.Snapshot {
 		s.slice.end(tooLarge(service.CodeSnapshotTooLarge, "what the task remembers while it waits", n, limits.Snapshot))
 		out.Snapshot = nil
 	}
@@ -160,6 +162,7 @@ type state struct {
 	open     []uint32 // calls
 	usage    usage
 	sequence uint64 // of its last snapshot
+	base     *base  // that snapshot, if the next one may be an increment to it
 }
 
 // wake gives the guest fresh randomness, since VMs of one image would share

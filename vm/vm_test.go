@@ -71,7 +71,7 @@ func resume(t testing.TB, out *vm.Outcome, replies ...vm.Reply) *vm.Outcome {
 	if out.Snapshot == nil {
 		t.Fatalf("the task does not wait: result %s, error %+v", out.Result, out.Err)
 	}
-	snap, err := vm.DecodeSnapshot(out.Snapshot.Encode())
+	snap, err := vm.DecodeSnapshot(stored(out.Snapshot)...)
 	if err != nil {
 		t.Fatal(err)
 	}
