@@ -17,7 +17,7 @@ type KeyUse struct {
 	Writes  bool   // new rows are sealed with it
 	Known   bool   // it is among AMBER_KEYS
 	Replies int64  // rows of amber.replies
-	Waiting int64  // snapshots of runs that wait
+	Waiting int64  // bodies that wait and have a snapshot sealed with it
 }
 
 // Keys returns the keys that the configured database is sealed with or that are configured.

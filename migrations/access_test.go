@@ -17,6 +17,7 @@ import (
 const (
 	insufficientPrivilege = "42501"
 	uniqueViolation       = "23505"
+	checkViolation        = "23514"
 )
 
 // supabaseRoles makes the roles of a Supabase project, in a cluster that other

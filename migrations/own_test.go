@@ -138,7 +138,7 @@ func TestMigratedDatabaseIsLeftAlone(t *testing.T) {
 	exec(t, conn, `insert into task_runs (task_name, status, created_at) values ('a', 'suspended', '2020-01-01')`)
 	before := shape(t, conn)
 	script(t, conn, `delete from amber.migrations where name > '0002'; drop index keystore_scope_key_name;
-		alter table amber.hosts drop column keys;
+		alter table amber.hosts drop column keys; drop table amber.increments;
 		drop function amber.sync_stack_run() cascade; drop function amber.sync_task_run() cascade`)
 	if report := apply(t, conn); len(report.Changes)+len(report.Warnings) != 0 {
 		t.Errorf("did %+v", report)

@@ -123,7 +123,7 @@ func TestWake(t *testing.T) {
 
 // runTree makes run 1, which calls run 2, which calls run 3, and run 4, which
 // has nothing to do with them. Frame n is the body of run n: a nested one is
-// also the call of the run above it. Each has a snapshot, replies and a log.
+// also the call of the run above it. Each has a snapshot of two rows, replies and a log.
 const runTree = `
 insert into task_runs (id, task_name, parent_run_id)
 select n(i), 'task', case when i in (2, 3) then n(i - 1) end from generate_series(1, 4) i;
@@ -132,6 +132,8 @@ select f(i), 'tasks', 'execute', n(i), case when i in (2, 3) then n(i - 1) end, 
 from generate_series(1, 4) i;
 insert into amber.snapshots (stack_run_id, version, codec, engine, image, sequence, key_id, size, data)
 select id, 1, 1, '', '', 1, 'k', 0, '' from stack_runs;
+insert into amber.increments (stack_run_id, version, codec, engine, image, sequence, key_id, size, data)
+select id, 2, 2, '', '', 2, 'k', 0, 'amb1\002' from stack_runs;
 insert into amber.replies (stack_run_id, kind, key_id, data)
 select id, kind, 'k', '' from stack_runs, unnest(array['request', 'reply']) kind;
 insert into amber.logs (task_run_id, stack_run_id, at, level, message)
@@ -142,7 +144,7 @@ insert into task_locks (task_run_id) select id from task_runs;
 // runTables are those with rows of a run, and how many rows each run has there.
 var runTables = map[string]int{
 	"task_runs": 1, "stack_runs": 1, "task_locks": 1,
-	"amber.snapshots": 1, "amber.replies": 2, "amber.logs": 1,
+	"amber.snapshots": 2, "amber.replies": 2, "amber.logs": 1,
 }
 
 func TestDeletingARun(t *testing.T) {

@@ -305,19 +305,29 @@ func (s *Store) load(ctx context.Context, r claimed, task string, input json.Raw
 	return body, s.loadWaiting(ctx, body)
 }
 
-// loadWaiting reads the snapshot of a body and the replies it has not seen.
+// loadWaiting reads the snapshot of a body, from its key frame on, and the replies
+// it has not seen.
 func (s *Store) loadWaiting(ctx context.Context, body *Body) error {
-	var data []byte
-	err := s.pool.QueryRow(ctx, `select data from amber.snapshots where stack_run_id = @id and sequence = @sequence`,
-		pgx.StrictNamedArgs{"id": body.ID, "sequence": body.Sequence}).Scan(&data)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return s.snapshotGone(ctx, body)
-	}
+	parts, err := s.pool.Query(ctx, `
+		select data from amber.snapshots where stack_run_id = @id and sequence <= @sequence
+			and sequence >= (select sequence from only amber.snapshots where stack_run_id = @id)
+		order by sequence`,
+		pgx.StrictNamedArgs{"id": body.ID, "sequence": body.Sequence})
 	if err != nil {
 		return fmt.Errorf("load snapshot: %w", err)
 	}
-	if body.Snapshot, err = vm.DecodeSnapshot(data); err != nil {
+	chain, err := pgx.CollectRows(parts, pgx.RowTo[[]byte])
+	if err != nil {
+		return fmt.Errorf("load snapshot: %w", err)
+	}
+	if len(chain) == 0 {
+		return s.snapshotGone(ctx, body)
+	}
+	if body.Snapshot, err = vm.DecodeSnapshot(chain...); err != nil {
 		return fmt.Errorf("%w: load snapshot %d: %w", errStuck, body.Sequence, err)
+	}
+	if body.Snapshot.Sequence != uint64(body.Sequence) {
+		return s.snapshotGone(ctx, body)
 	}
 	rows, err := s.pool.Query(ctx, repliesSQL, pgx.StrictNamedArgs{"body": body.ID})
 	if err != nil {

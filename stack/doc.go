@@ -54,6 +54,11 @@
 // What was sealed with an old key is sealed anew by [Store.Reseal], while hosts
 // work.
 //
+// A body that waits has one key frame in amber.snapshots itself, and, if it holds
+// much, increments to it in amber.increments, whose rows are rows of the other
+// table too. A key frame takes the place of all of them, the end of the body takes
+// them away.
+//
 // The [Processor] is the flow on top; processor.go reads top to bottom. Most
 // users need it and the reading methods of [Store] only.
 package stack

@@ -93,6 +93,9 @@ func (s *Store) end(b *batch, host Host, e Ending, delivered bool) error {
 	if err := s.settle(b, host, e.ID, e.TaskRun, e.Slice); err != nil {
 		return err
 	}
+	if e.Sequence > 0 {
+		b.Queue(`delete from amber.snapshots where stack_run_id = @id`, pgx.StrictNamedArgs{"id": e.ID})
+	}
 	if e.CancelOpen {
 		queueCancelOpen(b, e.ID)
 	}
@@ -161,7 +164,9 @@ func queueCancelOpen(b *batch, id uuid.UUID) {
 			update public.stack_runs s set status = 'cancelled', error = @reason, delivered = true, claimed_by = null,
 				ended_at = now(), updated_at = now()
 			from open where s.id = open.id
-			returning open.child_task_run_id
+			returning open.id, open.child_task_run_id
+		), snapshots as (
+			delete from amber.snapshots n using calls where n.stack_run_id = calls.id
 		)
 		update public.task_runs t set status = 'cancelled', error = @reason, waiting_on_stack_run_id = null,
 			ended_at = now(), updated_at = now()

@@ -19,7 +19,7 @@ type KeyUse struct {
 	Writes    bool   // this Store seals with it
 	Known     bool   // this Store's ring has it
 	Replies   int64  // rows of amber.replies
-	Snapshots int64  // of bodies that wait or have waited
+	Snapshots int64  // bodies that wait and have a snapshot sealed with it
 }
 
 // KeyUse returns the keys that the database is sealed with, or noted to be, and
@@ -41,7 +41,7 @@ func (s *Store) KeyUse(ctx context.Context) ([]KeyUse, error) {
 	rows, err := s.pool.Query(ctx, `
 		select id, sum(replies)::bigint as replies, sum(snapshots)::bigint as snapshots from (
 			select key_id as id, count(*) as replies, 0 as snapshots from amber.replies group by key_id
-			union all select key_id, 0, count(*) from amber.snapshots group by key_id
+			union all select key_id, 0, count(distinct stack_run_id) from amber.snapshots group by key_id
 			union all select id, 0, 0 from amber.keys
 			union all select unnest(@ring::text[]), 0, 0
 		) uses group by id`, pgx.StrictNamedArgs{"ring": s.ring.IDs()})
@@ -128,7 +128,7 @@ var sealedReplies = sealedTable{"amber.replies", "kind", 500, func(s *Store, r s
 	return s.ring.Seal(plain, bytesAD(r.ID, r.Kind))
 }}
 
-var sealedSnapshots = sealedTable{"amber.snapshots", "'snapshot'", 20, func(s *Store, r sealedRow) (string, []byte, error) {
+var sealedSnapshots = sealedTable{"amber.snapshots", "'snapshot ' || sequence", 20, func(s *Store, r sealedRow) (string, []byte, error) {
 	old, err := vm.DecodeSnapshot(r.Data)
 	if err != nil {
 		return "", nil, err

@@ -80,7 +80,7 @@ func TestKeysRotate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(uses) != 2 || uses[0].ID != "new" || !uses[0].Writes || uses[0].Snapshots != 32 || uses[0].Replies == 0 ||
+	if len(uses) != 2 || uses[0].ID != "new" || !uses[0].Writes || uses[0].Snapshots != 16 || uses[0].Replies == 0 ||
 		uses[1] != (stack.KeyUse{ID: "test", Known: true}) {
 		t.Errorf("uses: %+v", uses)
 	}

@@ -125,15 +125,7 @@ func (s *Store) queueSuspend(b *batch, host Host, sp Suspension) error {
 			where parent_stack_run_id = @id and call_id = any(@calls) and status not in ('completed', 'failed', 'cancelled')`,
 			pgx.StrictNamedArgs{"id": sp.ID, "calls": sp.Cancelled})
 	}
-	h := sp.Snapshot.Header
-	b.Queue(`
-		insert into amber.snapshots (stack_run_id, version, codec, engine, image, sequence, key_id, size, data)
-		values (@id, @version, @codec, @engine, @image, @sequence, @key, @size, @data)
-		on conflict (stack_run_id) do update set version = excluded.version, codec = excluded.codec,
-			engine = excluded.engine, image = excluded.image, sequence = excluded.sequence,
-			key_id = excluded.key_id, size = excluded.size, data = excluded.data, updated_at = now()`,
-		pgx.StrictNamedArgs{"id": sp.ID, "version": int16(h.Version), "codec": int16(h.Codec), "engine": h.Engine[:],
-			"image": h.Image[:], "sequence": int64(h.Sequence), "key": h.KeyID, "size": int64(h.Size), "data": snapshot})
+	queueSnapshot(b, sp.ID, sp.Snapshot.Header, snapshot)
 	for _, c := range sp.Calls {
 		if err := s.queueChild(b, host, sp, c); err != nil {
 			return err
@@ -146,6 +138,24 @@ func (s *Store) queueSuspend(b *batch, host Host, sp Suspension) error {
 		where id = @run and status not in ('completed', 'failed', 'cancelled')`,
 		pgx.StrictNamedArgs{"waiting_on": waitingOn, "run": sp.TaskRun})
 	return nil
+}
+
+// queueSnapshot keeps a body's snapshot: a key frame in place of all before it,
+// an increment beside those that it is based on.
+func queueSnapshot(b *batch, id uuid.UUID, h vm.Header, data []byte) {
+	const row = ` (stack_run_id, version, codec, engine, image, sequence, key_id, size, data)
+		values (@id, @version, @codec, @engine, @image, @sequence, @key, @size, @data)`
+	sql := `insert into amber.increments` + row
+	if !h.Increment() {
+		sql = `
+		with based as (delete from amber.increments where stack_run_id = @id)
+		insert into amber.snapshots` + row + `
+		on conflict (stack_run_id) do update set version = excluded.version, codec = excluded.codec,
+			engine = excluded.engine, image = excluded.image, sequence = excluded.sequence,
+			key_id = excluded.key_id, size = excluded.size, data = excluded.data, updated_at = now()`
+	}
+	b.Queue(sql, pgx.StrictNamedArgs{"id": id, "version": int16(h.Version), "codec": int16(h.Codec), "engine": h.Engine[:],
+		"image": h.Image[:], "sequence": int64(h.Sequence), "key": h.KeyID, "size": int64(h.Size), "data": data})
 }
 
 func (s *Store) queueChild(b *batch, host Host, sp Suspension, c Child) error {

@@ -183,12 +183,13 @@ func FuzzSnapshot(f *testing.F) {
 		}
 		image := slices.Clone(e.base.memory[:64<<10])
 		reached := 0
-		err := e.codec.open(snap, e.base, func(d restorer) error {
+		err := e.codec.open(snap, e.base, func(d *opened) error {
 			reached++
-			if uint64(d.memory()) > e.maxMemory() || d.memory()%wasmPage != 0 || int(d.memory()) < len(e.base.memory) {
-				t.Errorf("memory of %d bytes", d.memory())
+			size := d.last().memory()
+			if uint64(size) > e.maxMemory() || size%wasmPage != 0 || int(size) < len(e.base.memory) {
+				t.Errorf("memory of %d bytes", size)
 			}
-			memory := make([]byte, d.memory())
+			memory := make([]byte, size)
 			copy(memory, e.base.memory)
 			stack := slices.Clone(memory[e.base.StackLow:e.base.StackHigh])
 			d.restore(e.base, memory)
