@@ -11,7 +11,8 @@
 //
 // # What a task sees
 //
-// ECMAScript as quickjs-ng 0.10 has it, and: tools (a lazy proxy: any
+// ECMAScript as quickjs-ng 0.10 has it (testdata/language.txt says where that is
+// not ES2023), and: tools (a lazy proxy: any
 // tools.service.path(args) is a call), console, setTimeout and clearTimeout
 // (durable), crypto.randomUUID and getRandomValues, Math.random seeded by the
 // host, performance, __callHostTool__, __currentTaskRunId and
