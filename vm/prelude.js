@@ -4,7 +4,8 @@
 // through one host function.
 //
 // It runs beside code that may replace any global, so it takes what it needs
-// now, calls methods through apply, and iterates by index.
+// now, calls methods through apply, and iterates by index. It has no template
+// literals: the engine makes their text with String.prototype.concat.
 (function (proxied) {
 'use strict';
 
@@ -29,7 +30,8 @@ const hasInstance = Function.prototype[Symbol.hasInstance];
 const isA = (C, value) => { try { return apply(hasInstance, C, [value]); } catch { return false; } };
 const put = (object, key, value) => defineProperty(object, key, { __proto__: null, value, writable: true, enumerable: true, configurable: true });
 const hidden = (object, key, value) => defineProperty(object, key, { __proto__: null, value, writable: true, enumerable: false, configurable: true });
-const own = (object, key) => { const d = getOwnPropertyDescriptor(object, key); return d && d.value; };
+const hasOwn = uncurry(Object.prototype.hasOwnProperty); // a descriptor inherits from Object.prototype
+const own = (object, key) => { const d = getOwnPropertyDescriptor(object, key); return d && hasOwn(d, 'value') ? d.value : undefined; };
 
 // bare makes a constructor of objects that inherit nothing, or what is given.
 // They share a shape, which { __proto__: null } does not: that costs ten times as much.
@@ -99,7 +101,7 @@ const crypto = {
   },
   randomUUID() {
     const h = tell(RANDOM, 16), variant = '89ab'[parse(h[16], 16) & 3];
-    return `${slice(h, 0, 8)}-${slice(h, 8, 12)}-4${slice(h, 13, 16)}-${variant}${slice(h, 17, 20)}-${slice(h, 20)}`;
+    return slice(h, 0, 8) + '-' + slice(h, 8, 12) + '-4' + slice(h, 13, 16) + '-' + variant + slice(h, 17, 20) + '-' + slice(h, 20);
   },
 };
 
@@ -149,12 +151,12 @@ const callSite = () => new E().stack;
 
 // rejection makes the Error that a failed call rejects with.
 function rejection(error, site) {
-  const message = `${own(error, 'message')}`, name = own(error, 'name') || 'Error', code = own(error, 'code'), status = own(error, 'status');
+  const message = '' + own(error, 'message'), name = own(error, 'name') || 'Error', code = own(error, 'code'), status = own(error, 'status');
   const e = new E(message);
   if (name !== 'Error') hidden(e, 'name', name);
   if (code !== undefined) put(e, 'code', code);
   if (status !== undefined) put(e, 'status', status);
-  hidden(e, 'stack', `${name}: ${message}\n${frames(site)}`);
+  hidden(e, 'stack', name + ': ' + message + '\n' + frames(site));
   return e;
 }
 
@@ -170,13 +172,13 @@ function describe(thrown) {
 // errorText writes an error's JSON. It stringifies strings alone: for objects
 // the engine fills arrays, which runs a task's setters on Array.prototype.
 function errorText(e) {
-  const field = (key) => e[key] ? `,"${key}":${quote(e[key])}` : '';
-  return `{"message":${quote(e.message)}${field('name')}${field('code')}${field('stack')}}`;
+  const field = (key) => e[key] ? ',"' + key + '":' + quote(e[key]) : '';
+  return '{"message":' + quote(e.message) + field('name') + field('code') + field('stack') + '}';
 }
 function plain(thrown) {
   const out = { __proto__: null, name: 'Error', message: '', code: undefined, stack: '' };
   if (thrown === null || (typeof thrown !== 'object' && typeof thrown !== 'function')) {
-    out.message = typeof thrown === 'string' && thrown !== '' ? thrown : `the task threw ${inspect(thrown, true)}`;
+    out.message = typeof thrown === 'string' && thrown !== '' ? thrown : 'the task threw ' + inspect(thrown, true);
     return out;
   }
   const read = (key) => { try { const v = thrown[key]; return typeof v === 'string' ? v : undefined; } catch { return undefined; } };
@@ -184,10 +186,10 @@ function plain(thrown) {
   out.name = read('name') || 'Error';
   out.code = read('code');
   if (message) out.message = message;
-  else out.message = isA(E, thrown) ? `${out.name} without a message` : `the task threw ${inspect(thrown, true)}`;
+  else out.message = isA(E, thrown) ? out.name + ' without a message' : 'the task threw ' + inspect(thrown, true);
   if (out.name === 'ReferenceError') out.message += instead(out.message);
   const lines = frames(read('stack'));
-  if (lines !== '') out.stack = `${out.name}: ${out.message}\n${lines}`;
+  if (lines !== '') out.stack = out.name + ': ' + out.message + '\n' + lines;
   return out;
 }
 
@@ -204,14 +206,14 @@ for (const name of ['Buffer', 'URL', 'TextEncoder', 'TextDecoder', 'structuredCl
 // instead is what to add to the message of a ReferenceError.
 function instead(message) {
   const name = slice(message, 0, max(0, indexOf(message, ' is not defined')));
-  return message === `${name} is not defined` && absent[name] !== undefined ? `: ${absent[name]}` : '';
+  return message === name + ' is not defined' && absent[name] !== undefined ? ': ' + absent[name] : '';
 }
 
 // noJSON says what about a value made stringify throw e, or '' if its toJSON
 // did. advice leads to what to do about a BigInt.
 function noJSON(e, advice) {
   switch (plain(e).message) {
-    case bigIntMessage: return `holds a BigInt${advice} String(n) or Number(n)`;
+    case bigIntMessage: return 'holds a BigInt' + advice + ' String(n) or Number(n)';
     case cycleMessage: return 'contains itself (a circular reference)';
   }
   return '';
@@ -233,7 +235,7 @@ function finish(value) {
   } catch (e) {
     const why = noJSON(e, '; return');
     return end(FAIL, errorText({ __proto__: null, name: 'TypeError', code: 'INVALID_RESULT', stack: '',
-      message: `the task's result cannot be written as JSON: ${why === '' ? plain(e).message : `it ${why}`}` }));
+      message: 'the task\'s result cannot be written as JSON: ' + (why === '' ? plain(e).message : 'it ' + why) }));
   }
   end(DONE, text === undefined ? 'null' : text);
 }
@@ -244,9 +246,9 @@ function refuse(message, code) {
   end(FAIL, errorText({ __proto__: null, name: 'Error', code: code || 'INVALID_TASK', stack: '', message }));
 }
 function end(op, text) {
-  if (queue !== null) log('warn', `more than ${mostCalls} calls were in flight when the task ended: those behind them were never sent`);
+  if (queue !== null) log('warn', 'more than ' + mostCalls + ' calls were in flight when the task ended: those behind them were never sent');
   for (let f = forgotten; f !== null; f = f.next) {
-    if (!f.call.heard) log('warn', `${f.call.label} failed and nothing awaited it: ${f.error.message}`);
+    if (!f.call.heard) log('warn', f.call.label + ' failed and nothing awaited it: ' + f.error.message);
   }
   ended = true;
   tell(op, text);
@@ -270,14 +272,14 @@ function argument(value, n, label) {
     const text = stringify(value);
     return text === undefined ? 'null' : text;
   } catch (e) {
-    throw new TE(`argument ${n} of ${label} ${noJSON(e, ': pass') || `cannot be written as JSON: ${plain(e).message}`}`);
+    throw new TE('argument ' + n + ' of ' + label + ' ' + (noJSON(e, ': pass') || 'cannot be written as JSON: ' + plain(e).message));
   }
 }
 function argumentList(list, label) {
   let text = '[';
   for (let i = 0, n = list.length; i < n; i++) text += (i > 0 ? ',' : '') + argument(list[i], i + 1, label);
   if (bytesOf(text) <= mostBytes) return text + ']';
-  const e = new RE(`the arguments of ${label} are ${bytesOf(text)} bytes, at most ${mostBytes}: keep large data elsewhere and pass its name`);
+  const e = new RE('the arguments of ' + label + ' are ' + bytesOf(text) + ' bytes, at most ' + mostBytes + ': keep large data elsewhere and pass its name');
   put(e, 'code', 'ARGUMENTS_TOO_LARGE');
   throw e;
 }
@@ -293,15 +295,15 @@ function bytesOf(text) {
   }
   return bytes;
 }
-const callStep = (property, args) => `{"type":"call","property":${quote(property)},"args":${args}}`;
-const getStep = (property) => `{"type":"get","property":${quote(property)}}`;
+const callStep = (property, args) => '{"type":"call","property":' + quote(property) + ',"args":' + args + '}';
+const getStep = (property) => '{"type":"get","property":' + quote(property) + '}';
 
 // The calls that wait for others to end, since mostCalls are in flight: a list.
 let queue = null, queueEnd = null, inFlight = 0;
 
 function send(record, service, steps, options) {
   const id = ++lastID;
-  const text = `{"service":${quote(service)},"steps":[${steps}]${options ? `,"options":${options}` : ''}}`;
+  const text = '{"service":' + quote(service) + ',"steps":[' + steps + ']' + (options ? ',"options":' + options : '') + '}';
   mapSet(pending, id, record);
   if (inFlight < mostCalls) {
     inFlight++;
@@ -335,7 +337,7 @@ function settle(id, kind, value) {
   mapDelete(pending, id);
   landed();
   if (record.run) {
-    if (kind === 1) log('warn', `${record.label} did not fire: ${value.message}`);
+    if (kind === 1) log('warn', record.label + ' did not fire: ' + value.message);
     else record.run();
     return;
   }
@@ -444,7 +446,7 @@ const nodeTraps = {
     then(resolvedNow, () => { try { if (!next.superseded) dispatch(next); } catch (e) { fail(e); } });
     return makeNode(next);
   },
-  set(target, key) { throw new TE(`cannot set ${S(key)} on a tools path`); },
+  set(target, key) { throw new TE('cannot set ' + S(key) + ' on a tools path'); },
   defineProperty() { throw new TE('cannot define a property on a tools path'); },
 };
 const NodeTraps = bare(function (link) { this.link = link; }, nodeTraps);
@@ -487,7 +489,7 @@ const rootTraps = {
     }
     return makeNode(makeLink(null, key, null, this.options, false, ''));
   },
-  set(target, key) { throw new TE(`cannot set tools.${S(key)}`); },
+  set(target, key) { throw new TE('cannot set tools.' + S(key)); },
   defineProperty() { throw new TE('cannot define a property on tools'); },
 };
 function withOptions(options) {
@@ -512,13 +514,13 @@ function setTimer(f, delay, ...args) {
   if (typeof f !== 'function') throw new TE('setTimeout: the first argument must be a function');
   let ms = trunc(N(delay));
   if (!(ms > 0)) ms = 0;
-  if (ms > longestTimer) throw new RE(`setTimeout: at most ten years (${longestTimer} ms)`);
+  if (ms > longestTimer) throw new RE('setTimeout: at most ten years (' + longestTimer + ' ms)');
   const run = () => { try { apply(f, undefined, args); } catch (e) { fail(e); } };
   return send(new Timer(run, ms), 'timer', timerStep(ms));
 }
 const Timer = bare(function (run, delay) { this.run = run; this.delay = delay; this.label = 'setTimeout'; });
-const timerStep = (ms) => callStep('', `[${ms}]`);
-const timerText = (ms) => `{"service":"timer","steps":[${timerStep(ms)}]}`;
+const timerStep = (ms) => callStep('', '[' + ms + ']');
+const timerText = (ms) => '{"service":"timer","steps":[' + timerStep(ms) + ']}';
 function clearTimer(id) {
   const record = typeof id === 'number' ? mapGet(pending, id) : undefined;
   if (record === undefined || !record.run) return;
@@ -534,7 +536,7 @@ const lineLimit = 65536;
 
 function log(level, text) {
   if (muted) return;
-  if (text.length > lineLimit) text = slice(text, 0, lineLimit) + `… (${text.length - lineLimit} more characters)`;
+  if (text.length > lineLimit) text = slice(text, 0, lineLimit) + '… (' + (text.length - lineLimit) + ' more characters)';
   muted = tell(LOG, level, stringify(text)) === 1; // the host takes no more lines in this slice
 }
 
@@ -567,9 +569,9 @@ function fill(template, args, next, used) {
 function verbText(verb, value) {
   switch (verb) {
     case 'c': return '';
-    case 'd': return typeof value === 'number' || typeof value === 'bigint' || typeof value === 'string' ? `${N(value)}` : 'NaN';
-    case 'i': return typeof value === 'number' || typeof value === 'string' ? `${trunc(N(value))}` : 'NaN';
-    case 'f': return typeof value === 'number' || typeof value === 'string' ? `${N(value)}` : 'NaN';
+    case 'd': return typeof value === 'number' || typeof value === 'bigint' || typeof value === 'string' ? '' + N(value) : 'NaN';
+    case 'i': return typeof value === 'number' || typeof value === 'string' ? '' + trunc(N(value)) : 'NaN';
+    case 'f': return typeof value === 'number' || typeof value === 'string' ? '' + N(value) : 'NaN';
     default: return inspect(value, false);
   }
 }
@@ -589,8 +591,8 @@ function show(value, nested, depth, state) {
   let text;
   switch (typeof value) {
     case 'string': text = nested ? quote(value.length > state.left ? slice(value, 0, state.left) + '…' : value) : value; break;
-    case 'bigint': text = `${value}n`; break;
-    case 'number': text = value === 0 && 1 / value < 0 ? '-0' : `${value}`; break;
+    case 'bigint': text = value + 'n'; break;
+    case 'number': text = value === 0 && 1 / value < 0 ? '-0' : '' + value; break;
     case 'symbol': text = S(value); break;
     case 'function': text = showFunction(value); break;
     case 'object': text = value === null ? 'null' : showObject(value, depth, state); break;
@@ -601,9 +603,9 @@ function show(value, nested, depth, state) {
 }
 function showFunction(f) {
   const link = weakGet(linkOf, f);
-  if (link !== undefined) return `[${labelOf(link)}]`;
+  if (link !== undefined) return '[' + labelOf(link) + ']';
   const name = own(f, 'name');
-  return startsWith(sourceOf(f), 'class') ? `[class ${name || '(anonymous)'}]` : `[Function: ${name || '(anonymous)'}]`;
+  return startsWith(sourceOf(f), 'class') ? '[class ' + (name || '(anonymous)') + ']' : '[Function: ' + (name || '(anonymous)') + ']';
 }
 function showObject(object, depth, state) {
   if (object === tools) return '[tools]';
@@ -630,19 +632,19 @@ function showParts(o, depth, state) {
   if (isA(P, o)) return 'Promise {}';
   let size = tries(mapSize, o);
   if (size !== undefined) {
-    mapEach(o, (v, k) => { if (parts.length < 100 && state.left > 0) add(`${sub(k)} => ${sub(v)}`); });
-    return enclose(`Map(${size}) {`, parts, size, '}');
+    mapEach(o, (v, k) => { if (parts.length < 100 && state.left > 0) add(sub(k) + ' => ' + sub(v)); });
+    return enclose('Map(' + size + ') {', parts, size, '}');
   }
   size = tries(setSize, o);
   if (size !== undefined) {
     setEach(o, (v) => { if (parts.length < 100 && state.left > 0) add(sub(v)); });
-    return enclose(`Set(${size}) {`, parts, size, '}');
+    return enclose('Set(' + size + ') {', parts, size, '}');
   }
   const kind = tries(typedName, o);
   if (isArray(o) || kind !== undefined) {
     const n = kind !== undefined ? o.length : own(o, 'length');
     for (let i = 0; i < min(n, 100) && state.left > 0; i++) add(property(o, i, sub));
-    return enclose(kind !== undefined ? `${kind}(${n}) [` : '[', parts, n, ']');
+    return enclose(kind !== undefined ? kind + '(' + n + ') [' : '[', parts, n, ']');
   }
   const keys = ownKeys(o);
   let shown = 0;
@@ -650,23 +652,23 @@ function showParts(o, depth, state) {
     const d = getOwnPropertyDescriptor(o, keys[i]);
     if (!d || !d.enumerable) continue;
     shown++;
-    add(`${keyText(keys[i])}: ${property(o, keys[i], sub)}`);
+    add(keyText(keys[i]) + ': ' + property(o, keys[i], sub));
   }
   const name = className(o);
-  return enclose(name === '' ? '{' : `${name} {`, parts, keys.length > 100 ? keys.length : shown, '}');
+  return enclose(name === '' ? '{' : name + ' {', parts, keys.length > 100 ? keys.length : shown, '}');
 }
 function enclose(open, parts, total, close) {
   let text = open;
   for (let i = 0; i < parts.length; i++) text += (i > 0 ? ', ' : close === '}' ? ' ' : '') + parts[i];
-  if (total > parts.length) text += `${parts.length > 0 ? ', ' : ''}… ${total - parts.length} more`;
+  if (total > parts.length) text += (parts.length > 0 ? ', ' : '') + '… ' + (total - parts.length) + ' more';
   return text + (close === '}' && total > 0 ? ' }' : close);
 }
 function property(o, key, sub) {
   const d = getOwnPropertyDescriptor(o, key);
   if (!d) return '<empty>';
-  return d.get || d.set ? '[Getter]' : sub(d.value);
+  return hasOwn(d, 'value') ? sub(d.value) : '[Getter]';
 }
-const keyText = (key) => typeof key === 'symbol' ? `[${S(key)}]` : tries(identifier, key) ? key : quote(key);
+const keyText = (key) => typeof key === 'symbol' ? '[' + S(key) + ']' : tries(identifier, key) ? key : quote(key);
 const identifierText = /^[A-Za-z_$][\w$]*$/, execute = uncurry(RegExp.prototype.exec);
 const identifier = (key) => execute(identifierText, key) !== null;
 function className(o) {
@@ -677,11 +679,11 @@ function className(o) {
 }
 function showError(e, depth, state) {
   const p = plain(e);
-  let text = p.stack === '' ? `${p.name}: ${p.message}` : slice(p.stack, 0, p.stack.length - 1);
+  let text = p.stack === '' ? p.name + ': ' + p.message : slice(p.stack, 0, p.stack.length - 1);
   const keys = ownKeys(e);
   for (let i = 0; i < min(keys.length, 20); i++) {
     const d = getOwnPropertyDescriptor(e, keys[i]);
-    if (d && 'value' in d && (d.enumerable || keys[i] === 'cause')) text += ` [${keyText(keys[i])}: ${show(d.value, true, depth, state)}]`;
+    if (d && hasOwn(d, 'value') && (d.enumerable || keys[i] === 'cause')) text += ' [' + keyText(keys[i]) + ': ' + show(d.value, true, depth, state) + ']';
   }
   return text;
 }
@@ -696,22 +698,22 @@ const margin = '  '.repeat(20), counts = new M(), timers = new M();
 let groups = 0;
 const write = (level, text) => log(level, slice(margin, 0, 2 * groups) + text);
 const labelText = (label) => label === undefined ? 'default' : inspect(label, false);
-const elapsed = (key) => `${key}: ${mapGet(timers, key) === undefined ? 'not started' : `${now() - mapGet(timers, key)}ms`}`;
+const elapsed = (key) => key + ': ' + (mapGet(timers, key) === undefined ? 'not started' : (now() - mapGet(timers, key)) + 'ms');
 Object.assign(console, {
   dir(value) { write('info', inspect(value, false)); },
   table(rows) { write('info', inspect(rows, false)); },
-  trace(...args) { write('debug', `Trace${args.length > 0 ? ': ' : ''}${format(args, 0)}\n${slice(frames(callSite()), 0, -1)}`); },
-  assert(ok, ...args) { if (!ok) write('error', `Assertion failed${args.length > 0 ? ': ' : ''}${format(args, 0)}`); },
+  trace(...args) { write('debug', 'Trace' + (args.length > 0 ? ': ' : '') + format(args, 0) + '\n' + slice(frames(callSite()), 0, -1)); },
+  assert(ok, ...args) { if (!ok) write('error', 'Assertion failed' + (args.length > 0 ? ': ' : '') + format(args, 0)); },
   group(...args) { if (args.length > 0) write('info', format(args, 0)); groups++; },
   groupEnd() { groups = max(0, groups - 1); },
   count(label) {
     const key = labelText(label), n = (mapGet(counts, key) || 0) + 1;
     mapSet(counts, key, n);
-    write('info', `${key}: ${n}`);
+    write('info', key + ': ' + n);
   },
   countReset(label) { mapDelete(counts, labelText(label)); },
   time(label) { mapSet(timers, labelText(label), now()); },
-  timeLog(label, ...args) { write('info', `${elapsed(labelText(label))}${args.length > 0 ? ' ' : ''}${format(args, 0)}`); },
+  timeLog(label, ...args) { write('info', elapsed(labelText(label)) + (args.length > 0 ? ' ' : '') + format(args, 0)); },
   timeEnd(label) { write('info', elapsed(labelText(label))); mapDelete(timers, labelText(label)); },
 });
 console.dirxml = console.dir;
@@ -727,7 +729,7 @@ function toolsLog(...args) {
 
 const noImports = 'a task is one file: bundle what it needs into it (esbuild --bundle --format=esm), or call other tasks with tools.tasks.execute';
 function require(name) {
-  const e = new E(`require of ${quote(S(name))}: ${noImports}`);
+  const e = new E('require of ' + quote(S(name)) + ': ' + noImports);
   put(e, 'code', 'IMPORT_UNSUPPORTED');
   throw e;
 }
@@ -749,7 +751,7 @@ function exportedFrom(object) {
 // it is an ES module already compiled under the name file. head is the length
 // of what body has before the task's first line.
 function start(body, file, head, input, taskRun, stackRun) {
-  firstLine = `${file}:1:`;
+  firstLine = file + ':1:';
   headLength = head;
   hidden(globalThis, '__currentTaskRunId', taskRun);
   hidden(globalThis, '__currentStackRunId', stackRun);
@@ -786,22 +788,22 @@ const GeneratorFunction = (function* () {}).constructor, AsyncGeneratorFunction 
 // noEntry says what a task exports in place of its function, and what to write.
 function noEntry(exported, namespace) {
   const modern = namespace === undefined ? '' : exportsText(namespace, 'export ', 'the module exports');
-  const text = modern || (kindOf(exported) !== 'an object' ? `module.exports is ${kindOf(exported)}, not a function` :
+  const text = modern || (kindOf(exported) !== 'an object' ? 'module.exports is ' + kindOf(exported) + ', not a function' :
     exportsText(exported, 'module.exports.', 'module.exports has'));
   const start = namespace === undefined ? 'module.exports = async function' : 'export default async function';
-  return `${text || 'the task exports no function'}: write ${start} (input, { tools }) { ... }`;
+  return (text || 'the task exports no function') + ': write ' + start + ' (input, { tools }) { ... }';
 }
 function exportsText(object, path, lists) {
   const keys = tries(ownKeys, object) || [];
   let names = '', n = 0;
   for (let i = 0; i < keys.length; i++) {
     const key = keys[i];
-    if (key === 'default' || key === 'runTask') return `${path}${key} is ${kindOf(tries((o) => o[key], object))}, not a function`;
+    if (key === 'default' || key === 'runTask') return path + key + ' is ' + kindOf(tries((o) => o[key], object)) + ', not a function';
     if (typeof key === 'symbol' || key === '__esModule') continue;
     if (++n <= 5) names += (n > 1 ? ', ' : '') + slice(keyText(key), 0, 80);
   }
-  if (n > 5) names += ` and ${n - 5} more`;
-  return n === 0 ? '' : `${lists} ${names}, but neither default nor runTask`;
+  if (n > 5) names += ' and ' + (n - 5) + ' more';
+  return n === 0 ? '' : lists + ' ' + names + ', but neither default nor runTask';
 }
 function kindOf(value) {
   if (value === null || typeof value !== 'object') return slice(inspect(value, true), 0, 200);
