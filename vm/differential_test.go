@@ -130,7 +130,7 @@ func observe(t *testing.T, program string, seed uint64, suspend uint32, together
 			if out.Ended {
 				break
 			}
-			snap, err := vm.DecodeSnapshot(out.Snapshot.Encode())
+			snap, err := vm.DecodeSnapshot(stored(out.Snapshot)...)
 			if err != nil {
 				t.Fatal(err)
 			}

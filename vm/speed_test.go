@@ -9,7 +9,7 @@ import (
 )
 
 // programs are what JavaScript's speed is measured with, each some tens of
-// milliseconds. race has them run several times, so that the memory they grow
+// milliseconds. fastest has them run several times, so that the memory they grow
 // into is there.
 var programs = []struct{ name, code string }{
 	{"calls", `function fib(n) { return n < 2 ? n : fib(n - 1) + fib(n - 2) } return fib(24)`},
@@ -35,9 +35,9 @@ func plainEngine(tb testing.TB) *qjs.Runtime {
 	return r
 }
 
-// race runs a program here and in the engine as shipped, in turns, and
+// fastest runs a program here and in the engine as shipped, in turns, and
 // compares the best of each.
-func race(tb testing.TB, plain *qjs.Runtime, code string, turns int) (here, there time.Duration) {
+func fastest(tb testing.TB, plain *qjs.Runtime, code string, turns int) (here, there time.Duration) {
 	tb.Helper()
 	here, there = time.Hour, time.Hour
 	again := `let last; for (let turn = 0; turn < 4; turn++) last = (() => { ` + code + ` })(); return last`
@@ -68,7 +68,7 @@ func BenchmarkSpeed(b *testing.B) {
 	plain := plainEngine(b)
 	product, worst := 1.0, math.Inf(1)
 	for _, p := range programs {
-		here, there := race(b, plain, p.code, 7)
+		here, there := fastest(b, plain, p.code, 7)
 		ratio := float64(there) / float64(here)
 		product *= ratio
 		worst = min(worst, ratio)
@@ -87,7 +87,7 @@ func TestSpeed(t *testing.T) {
 		if p.name != "calls" && p.name != "regexp" && p.name != "bigint" {
 			continue
 		}
-		here, there := race(t, plain, p.code, 2)
+		here, there := fastest(t, plain, p.code, 2)
 		if ratio := float64(there) / float64(here); ratio < 0.3 {
 			t.Errorf("%s runs at %.2f of the engine's own speed", p.name, ratio)
 		}
