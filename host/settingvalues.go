@@ -172,8 +172,12 @@ func takeDatabase(c *Config, g given) error {
 	return nil
 }
 
-// showDatabase leaves a URL's host readable and its passwords not.
+// showDatabase leaves a URL's host readable and its passwords not; of a text that
+// is refused it may not be known which is which.
 func showDatabase(text string) string {
+	if _, _, err := parseDatabase(text); err != nil {
+		return hidden
+	}
 	if !strings.Contains(text, "://") {
 		return dsnSecret.ReplaceAllString(text, "${1}"+hidden)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -35,7 +36,10 @@ func (db *database) unconnected(ctx context.Context, c Config, config *pgx.ConnC
 	var dial *net.OpError
 	silent := pgconn.Timeout(err) || errors.As(err, &dial) && dial.Op == "dial"
 	where, via := addresses(&config.Config), cmp.Or(db.via, c.DatabaseVia)
-	var refused *pgconn.PgError
+	var (
+		refused *pgconn.PgError
+		lookup  *net.DNSError
+	)
 	switch {
 	case db.server != nil || ctx.Err() != nil:
 		return fmt.Errorf("connect to the database: %w", err)
@@ -43,8 +47,21 @@ func (db *database) unconnected(ctx context.Context, c Config, config *pgx.ConnC
 		return &refusedError{fmt.Sprintf("%s: %s", via, advise(refused, config, where)), err}
 	case silent:
 		return awayError{fmt.Sprintf("%s: no Postgres answers at %s", via, where)}
+	case errors.As(err, &lookup):
+		return &refusedError{fmt.Sprintf("%s: look up the database's host %s: %s", via, lookup.Name, lookup.Err), err}
 	}
-	return &refusedError{fmt.Sprintf("%s: connect to Postgres at %s: %s", via, where, strings.Join(strings.Fields(err.Error()), " ")), err}
+	return &refusedError{fmt.Sprintf("%s: connect to Postgres at %s: %s", via, where, oneLine(err)), err}
+}
+
+// oneLine is the text of an error of several lines, each of them once.
+func oneLine(err error) string {
+	var lines []string
+	for line := range strings.Lines(err.Error()) {
+		if line = strings.TrimSpace(line); line != "" && !slices.Contains(lines, line) {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, " ")
 }
 
 // advise says what Postgres refuses and what to do about it.
