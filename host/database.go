@@ -120,13 +120,16 @@ func (db *database) find(ctx context.Context, c Config) error {
 }
 
 // patiently does what needs the database, and again while that is away, as long
-// as the configuration says.
+// as the configuration says. If ctx is done by then, the error is ctx's.
 func (db *database) patiently(ctx context.Context, c Config, do func(context.Context, Config) error) error {
 	deadline := time.Now().Add(c.DatabaseWait)
 	for wait := 200 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
 		err := do(ctx, c)
-		if err == nil || db.server != nil || !away(err) || ctx.Err() != nil {
+		if err == nil || db.server != nil || !away(err) {
 			return err
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
 		left := time.Until(deadline)
 		if left <= 0 && c.DatabaseWait > 0 {

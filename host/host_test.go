@@ -2,11 +2,13 @@ package host_test
 
 import (
 	"context"
+	"encoding/binary"
 	"net"
 	"net/http"
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -255,4 +257,43 @@ func TestNoStart(t *testing.T) {
 			t.Errorf("Run: %v", err)
 		}
 	})
+}
+
+// TestStoppedAtTheDoor: a host that is told to stop while it connects stops well,
+// whatever comes of the connection.
+func TestStoppedAtTheDoor(t *testing.T) {
+	t.Parallel()
+	if err := compiled(); err != nil {
+		t.Fatal(err)
+	}
+	refusal := "SFATAL\x00VFATAL\x00C28000\x00Mgo away\x00\x00"
+	refusal = "E" + string(binary.BigEndian.AppendUint32(nil, uint32(4+len(refusal)))) + refusal
+	for _, said := range []string{refusal, "no Postgres at all", ""} {
+		for range 12 { // pgx may see the end of ctx before it sees the answer
+			ctx, cancel := context.WithCancel(t.Context())
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var door sync.WaitGroup
+			door.Go(func() {
+				for {
+					conn, err := l.Accept()
+					if err != nil {
+						return
+					}
+					_, _ = conn.Read(make([]byte, 1000))
+					cancel()
+					_, _ = conn.Write([]byte(said))
+					conn.Close()
+				}
+			})
+			err = host.New(host.Config{DataDir: t.TempDir(), CacheDir: cacheDir, DatabaseURL: "postgres://" + l.Addr().String() + "/x?sslmode=disable"}).Run(ctx)
+			l.Close()
+			door.Wait()
+			if cancel(); err != nil {
+				t.Fatalf("Run, when the answer is %q: %v", said, err)
+			}
+		}
+	}
 }

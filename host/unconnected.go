@@ -31,7 +31,8 @@ func (e *refusedError) Error() string { return e.text }
 func (e *refusedError) Unwrap() error { return e.err }
 
 // unconnected says once why there is no connection, which setting led there, and
-// what to do.
+// what to do. If ctx is done it is ctx's error, for what pgx makes of that need
+// not be; but that of an embedded server is told all the same.
 func (db *database) unconnected(ctx context.Context, c Config, config *pgx.ConnConfig, err error) error {
 	var dial *net.OpError
 	silent := pgconn.Timeout(err) || errors.As(err, &dial) && dial.Op == "dial"
@@ -41,7 +42,9 @@ func (db *database) unconnected(ctx context.Context, c Config, config *pgx.ConnC
 		lookup  *net.DNSError
 	)
 	switch {
-	case db.server != nil || ctx.Err() != nil:
+	case ctx.Err() != nil && db.server == nil:
+		return ctx.Err()
+	case db.server != nil:
 		return fmt.Errorf("connect to the database: %w", err)
 	case errors.As(err, &refused): // a pooler may be silent elsewhere: who answers is right
 		return &refusedError{fmt.Sprintf("%s: %s", via, advise(refused, config, where)), err}
