@@ -24,7 +24,8 @@ const (
 type FetchOptions struct {
 	Interval time.Duration // between two fetches, at least; 10 s
 	Absent   time.Duration // how long a kid that the project does not have is not asked for again; 1 min
-	Age      time.Duration // how old keys may be before they are fetched anew: how long one counts that was revoked; 10 min
+	Age      time.Duration // how old keys may be before they are fetched anew: how long one counts that was revoked, if fetches succeed; 10 min
+	Expiry   time.Duration // how old they may be at all: when fetches have failed for so long, none counts; 1 h
 	Timeout  time.Duration // of a fetch; 5 s
 
 	RefuseLocal bool             // take no set with the key that every local Supabase project has
@@ -34,7 +35,8 @@ type FetchOptions struct {
 
 func (o FetchOptions) withDefaults() FetchOptions {
 	for field, value := range map[*time.Duration]time.Duration{
-		&o.Interval: 10 * time.Second, &o.Absent: time.Minute, &o.Age: 10 * time.Minute, &o.Timeout: 5 * time.Second,
+		&o.Interval: 10 * time.Second, &o.Absent: time.Minute, &o.Age: 10 * time.Minute, &o.Expiry: time.Hour,
+		&o.Timeout: 5 * time.Second,
 	} {
 		if *field <= 0 {
 			*field = value
@@ -54,7 +56,8 @@ func (o FetchOptions) withDefaults() FetchOptions {
 //
 // Who sends tokens that name keys at random causes one fetch per
 // [FetchOptions].Interval and no more. A fetch that fails leaves the keys as they
-// are. It is safe for concurrent use; requests that need a fetch share it.
+// are, until they are as old as [FetchOptions].Expiry. It is safe for concurrent
+// use; requests that need a fetch share it.
 type FetchedKeys struct {
 	url    string
 	o      FetchOptions
@@ -63,6 +66,7 @@ type FetchedKeys struct {
 	mu     sync.Mutex
 	set    *KeySet              // nil: none was fetched yet
 	old    time.Time            // when set is to be fetched anew
+	over   time.Time            // when set counts no more
 	next   time.Time            // no fetch before
 	absent map[string]time.Time // kids that the project does not have, each until it may be asked for again
 	busy   chan struct{}        // closed when the fetch under way ends; nil if there is none
@@ -108,7 +112,7 @@ func (f *FetchedKeys) look(ctx context.Context, kid, alg string) (key crypto.Pub
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	now := f.o.Now()
-	key = f.set.find(ctx, kid, alg)
+	key = f.valid(now).find(ctx, kid, alg)
 	switch {
 	case key != nil && (now.Before(f.old) || f.busy != nil):
 		return key, nil, false // an old one will do while another request fetches
@@ -138,23 +142,51 @@ func (f *FetchedKeys) fetch(ctx context.Context, kid, alg string) (key crypto.Pu
 // end ends a fetch and looks the key up for which it was made.
 func (f *FetchedKeys) end(ctx context.Context, kid, alg string, set *KeySet, err error) crypto.PublicKey {
 	if err != nil {
-		f.o.Log.Warn("the project's public keys cannot be fetched: users' tokens are refused that need one which was not fetched before; "+
-			"SUPABASE_URL says where they are, and SUPABASE_JWKS may have them instead", "url", f.url, "err", err)
+		f.warn(err)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	now := f.o.Now()
 	if err == nil {
-		f.set, f.old = set, now.Add(f.o.Age)
+		f.set, f.old, f.over = set, now.Add(f.o.Age), now.Add(f.o.Expiry)
 	}
 	f.next = now.Add(f.o.Interval)
 	close(f.busy)
 	f.busy = nil
-	key := f.set.find(ctx, kid, alg)
+	key := f.valid(now).find(ctx, kid, alg)
 	if key == nil && err == nil {
 		f.forget(kid, now.Add(f.o.Absent))
 	}
 	return key
+}
+
+// valid returns the set while it counts. f.mu is held.
+func (f *FetchedKeys) valid(now time.Time) *KeySet {
+	if now.Before(f.over) {
+		return f.set
+	}
+	return nil
+}
+
+// warn says that a fetch has failed, and what that means for users.
+func (f *FetchedKeys) warn(err error) {
+	f.o.Log.Warn("the project's public keys cannot be fetched: "+f.lack()+"; SUPABASE_URL says where they are, and SUPABASE_JWKS may have them instead",
+		"url", f.url, "err", err)
+}
+
+// lack says which tokens are refused while no keys can be fetched.
+func (f *FetchedKeys) lack() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := f.o.Now()
+	lack := "users' tokens are refused that need one which was not fetched before"
+	switch {
+	case f.set == nil:
+		return lack
+	case f.valid(now) == nil:
+		return "those that were fetched before are too old to count, and all users' tokens that need one are refused"
+	}
+	return lack + ", and in " + f.over.Sub(now).Round(time.Second).String() + " all that need one"
 }
 
 // forget notes that the project does not have a key. What there is no room for

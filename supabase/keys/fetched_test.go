@@ -83,6 +83,7 @@ const (
 	interval = 10 * time.Second // the defaults of FetchOptions
 	absent   = time.Minute
 	age      = 10 * time.Minute
+	expiry   = time.Hour
 )
 
 // TestFetch goes through the life of a project's keys: a step is what the project
@@ -131,6 +132,50 @@ func TestFetch(t *testing.T) {
 		before := p.asked.Load()
 		if let := admits(set, step.token); let != step.let || p.asked.Load()-before != step.asked {
 			t.Errorf("%d %s: admitted %v with %d fetches, want %v with %d", i, step.what, let, p.asked.Load()-before, step.let, step.asked)
+		}
+	}
+}
+
+// TestFetchExpiry: keys that cannot be fetched anew count for an hour and no
+// longer, whoever asks; and again when they can.
+func TestFetchExpiry(t *testing.T) {
+	t.Parallel()
+	key := newEC(t, "k", elliptic.P256())
+	token := key.token(t, jwt.SigningMethodES256, ofUser("exp", time.Now().Add(1000*time.Hour).Unix()))
+	p, c := newProject(t), new(clock)
+	p.has(key)
+	var log bytes.Buffer
+	set := p.set(keys.FetchOptions{Now: c.now, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	broken := func() { p.does(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }) }
+	for i, step := range []struct {
+		what  string
+		do    func()
+		pass  time.Duration
+		let   bool
+		asked int32
+		said  string // in the log of this step
+	}{
+		{"fetched", nil, 0, true, 1, ""},
+		{"the project fails", broken, age, true, 1, "and in 50m0s all that need one"},
+		{"still", nil, expiry - age - 1, true, 1, "and in 0s all that need one"},
+		{"too old, before it may be fetched again", nil, 1, false, 0, ""},
+		{"and when it may be", nil, interval, false, 1, "are too old to count, and all users' tokens that need one are refused"},
+		{"the project is well", func() { p.has(key) }, interval, true, 1, ""},
+		{"nobody comes for long, and then it fails", broken, 100 * expiry, false, 1, "are too old to count"},
+		{"well again", func() { p.has(key) }, interval, true, 1, ""},
+		{"and keys count for an hour again", broken, expiry - 1, true, 1, "and in 0s"},
+	} {
+		if step.do != nil {
+			step.do()
+		}
+		c.pass(step.pass)
+		log.Reset()
+		before := p.asked.Load()
+		if let := admits(set, token); let != step.let || p.asked.Load()-before != step.asked {
+			t.Errorf("%d %s: admitted %v with %d fetches, want %v with %d", i, step.what, let, p.asked.Load()-before, step.let, step.asked)
+		}
+		if !strings.Contains(log.String(), step.said) || (step.said == "") != (log.Len() == 0) {
+			t.Errorf("%d %s: logged %q, want %q", i, step.what, log.String(), step.said)
 		}
 	}
 }
