@@ -2,9 +2,9 @@ package local
 
 import "context"
 
-// Running returns the connection string, for the superuser, of the Postgres that
-// runs on a directory, whoever started it and on whichever port; "" if none
-// answers there. It starts nothing, and stops nothing.
+// Running returns the connection string, for the role postgres, of the Postgres
+// that runs on a directory, whoever started it and on whichever port; "" if none
+// answers there. It starts nothing, and stops nothing. See [Server.URL].
 func Running(ctx context.Context, dir string) (url string, err error) {
 	l, err := layoutOf(dir)
 	if err != nil {
