@@ -111,7 +111,7 @@ func (s Set) identify(ctx context.Context, credential string) (Identity, error) 
 	}
 	switch alg {
 	case "HS256":
-		if verify(credential, s.JWTSecret) != nil {
+		if verify(credential, claims, s.JWTSecret) != nil {
 			return Identity{}, errLegacy
 		}
 		return bearer(claims), nil

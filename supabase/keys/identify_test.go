@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"strings"
@@ -71,6 +72,10 @@ func TestIdentify(t *testing.T) {
 		{name: "three words", authorization: "Bearer a.b.c", code: keys.CodeInvalidFormat},
 		{name: "no alg", authorization: "Bearer " + unsigned(`{"typ":"JWT"}`), code: keys.CodeInvalidFormat},
 		{name: "expired", authorization: "Bearer " + token(map[string]any{"role": "anon", "exp": past}), code: keys.CodeLegacyJWT},
+		{name: "exp 0", authorization: "Bearer " + token(map[string]any{"role": "anon", "exp": 0}), code: keys.CodeLegacyJWT},
+		{name: "exp nearly 0", authorization: "Bearer " + token(map[string]any{"role": "anon", "exp": json.RawMessage("-0e9")}), code: keys.CodeLegacyJWT},
+		{name: "exp -1", authorization: "Bearer " + token(map[string]any{"role": "anon", "exp": -1}), code: keys.CodeLegacyJWT},
+		{name: "crit", authorization: "Bearer " + sign(t, jwt.SigningMethodHS256, []byte(set.JWTSecret), "", map[string]any{"role": "anon"}, "crit", "exp"), code: keys.CodeLegacyJWT},
 		{name: "exp no number", authorization: "Bearer " + token(map[string]any{"role": "anon", "exp": "never"}), code: keys.CodeLegacyJWT},
 		{name: "not yet", authorization: "Bearer " + token(map[string]any{"role": "anon", "nbf": soon}), code: keys.CodeLegacyJWT},
 		{name: "other secret", authorization: "Bearer " + signed(t, "other", map[string]any{"role": "service_role"}), code: keys.CodeLegacyJWT},
@@ -143,13 +148,15 @@ func TestIdentifyWithKeysUnset(t *testing.T) {
 
 func TestIdentifyKnownTokensWithoutTheSecret(t *testing.T) {
 	t.Parallel()
-	past := signed(t, "elsewhere", map[string]any{"role": "service_role", "exp": 1})
-	set := keys.Set{AnonKey: localAnonKey, ServiceRoleKey: past}
-	if got, err := set.Identify(request("", localAnonKey)); err != nil || got.Role != keys.RoleAnon {
-		t.Errorf("Identify = %+v, %v, want anon", got, err)
-	}
-	if got, err := set.Identify(request("", past)); err == nil {
-		t.Errorf("an expired key let in %+v", got)
+	for _, exp := range []int{0, 1} {
+		past := signed(t, "elsewhere", map[string]any{"role": "service_role", "exp": exp})
+		set := keys.Set{AnonKey: localAnonKey, ServiceRoleKey: past}
+		if got, err := set.Identify(request("", localAnonKey)); err != nil || got.Role != keys.RoleAnon {
+			t.Errorf("Identify = %+v, %v, want anon", got, err)
+		}
+		if got, err := set.Identify(request("", past)); err == nil {
+			t.Errorf("an expired key let in %+v", got)
+		}
 	}
 }
 

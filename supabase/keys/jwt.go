@@ -44,12 +44,24 @@ var (
 )
 
 // verify checks an HS256 token's signature and times.
-func verify(token, secret string) error {
+func verify(token string, claims json.RawMessage, secret string) error {
 	if secret == "" {
 		return errors.New("no secret to verify with")
 	}
-	_, err := verifier.Parse(token, func(*jwt.Token) (any, error) { return []byte(secret), nil })
+	if err := validate(claims); err != nil {
+		return err
+	}
+	_, err := verifier.Parse(token, func(t *jwt.Token) (any, error) { return []byte(secret), understood(t) })
 	return err
+}
+
+// understood refuses a token whose header has crit, which names what a reader
+// must understand to take it (RFC 7515, section 4.1.11): amber understands none of that.
+func understood(t *jwt.Token) error {
+	if _, ok := t.Header["crit"]; ok {
+		return errors.New("crit names what is not understood")
+	}
+	return nil
 }
 
 // verifyPublic checks an ES256 or RS256 token's signature and times. A token that
@@ -62,6 +74,9 @@ func verifyPublic(ctx context.Context, token string, claims json.RawMessage, key
 		return err
 	}
 	_, err := asymmetric.Parse(token, func(t *jwt.Token) (any, error) {
+		if err := understood(t); err != nil {
+			return nil, err // before a key is fetched
+		}
 		kid, ok := t.Header["kid"].(string)
 		if t.Header["kid"] != nil && !ok {
 			return nil, errors.New("kid is no text")
@@ -74,11 +89,15 @@ func verifyPublic(ctx context.Context, token string, claims json.RawMessage, key
 	return err
 }
 
-// validate checks a token's times alone: for a token that is known to the letter.
+// validate checks a token's times alone: all there is to check of a token that is
+// known to the letter. An exp of 0 is a time, long past; the library takes it for none.
 func validate(payload json.RawMessage) error {
 	var claims jwt.MapClaims
 	if err := json.Unmarshal(payload, &claims); err != nil {
 		return err
+	}
+	if claims["exp"] == 0.0 {
+		return jwt.ErrTokenExpired
 	}
 	return validator.Validate(claims)
 }

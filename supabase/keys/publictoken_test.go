@@ -78,6 +78,10 @@ func TestIdentifyPublic(t *testing.T) {
 		{"expired", all, ec.token(t, es, ofUser("exp", time.Now().Add(-time.Minute).Unix())), "", refused},
 		{"RS256 expired", all, rsa.token(t, rs, ofUser("exp", time.Now().Add(-time.Minute).Unix())), "", refused},
 		{"not yet", all, ec.token(t, es, ofUser("nbf", time.Now().Add(time.Hour).Unix())), "", refused},
+		{"exp 0", all, ec.token(t, es, ofUser("exp", 0)), "", refused},
+		{"crit", all, headedBy(t, ec, map[string]any{"alg": "ES256", "kid": "ec", "crit": []string{"exp"}}, user), "", refused},
+		{"crit of nothing", all, headedBy(t, ec, map[string]any{"alg": "ES256", "kid": "ec", "crit": nil}, user), "", refused},
+		{"a header of any other name", all, ec.token(t, es, user, "CRIT", "exp"), "authenticated", ""},
 		{"exp no number", all, ec.token(t, es, ofUser("exp", "never")), "", refused},
 
 		// The public key as the secret, in each form that it comes in.
@@ -116,6 +120,18 @@ func TestIdentifyPublic(t *testing.T) {
 			}
 		})
 	}
+}
+
+// headedBy is an ES256 token that is signed with just this header.
+func headedBy(t *testing.T, s signer, header, claims map[string]any) string {
+	t.Helper()
+	token := jwt.NewWithClaims(jwt.SigningMethodES256, jwt.MapClaims(claims))
+	token.Header = header
+	text, err := token.SignedString(s.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
 }
 
 // headed gives a token another header.
