@@ -2,12 +2,14 @@ package supabase
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/joho/godotenv"
@@ -81,36 +83,16 @@ func readEnv(file string) ([]byte, error) {
 
 // ParseEnv is [ReadEnv] for the text of one file; file is its name in messages.
 //
-// The CLI's own parser reads it, so that both take it for the same. That one
-// knows no lines: they are found by reading statement by statement first.
+// The CLI's own parser reads it, so that both take it for the same.
 func ParseEnv(file string, text []byte) (Env, error) {
 	text = bytes.TrimPrefix(text, []byte("\ufeff"))
-	places := map[string]int{}
-	line, statement := 1, []byte(nil)
-	for part := range bytes.Lines(text) {
-		if statement = append(statement, part...); !bytes.HasSuffix(part, []byte("\n")) {
-			statement = append(statement, '\n') // a name alone is wrong in the last line too
-		}
-		said, err := godotenv.UnmarshalBytes(statement)
-		if notClosed(err) {
-			continue // a value in quotes may go on in the next line
-		}
-		lines := bytes.Count(statement, []byte("\n"))
-		if _, nameless := said[""]; err != nil || nameless {
-			return nil, envError(file, line, lines > 1)
-		}
-		for name := range said {
-			places[name] = line
-		}
-		line += lines
-		statement = statement[:0]
-	}
-	if len(statement) > 0 {
-		return nil, envError(file, line, true)
+	places, err := placesOf(file, text)
+	if err != nil {
+		return nil, err
 	}
 	texts, err := godotenv.UnmarshalBytes(text)
 	if err != nil {
-		return nil, envError(file, line, notClosed(err))
+		return nil, envError(file, 1+bytes.Count(text, []byte("\n")), false)
 	}
 	env := make(Env, len(texts))
 	for name, text := range texts {
@@ -119,9 +101,71 @@ func ParseEnv(file string, text []byte) (Env, error) {
 	return env, nil
 }
 
-// notClosed tells that the parser came to the end within quotes.
-func notClosed(err error) bool {
-	return err != nil && strings.HasPrefix(err.Error(), "unterminated quoted value")
+// placesOf finds the lines of names, which the parser does not know, by having it
+// read piece by piece. A piece is a line, or, if a value in quotes goes on, all up
+// to its last quote; what follows that in its line is a piece again. So nothing is
+// read more than twice, whatever stands there.
+func placesOf(file string, text []byte) (map[string]int, error) {
+	places := map[string]int{}
+	line, quoted := 1, 0 // quoted is where the value began that has ended in this line, 0 if none has
+	for len(text) > 0 {
+		length := bytes.IndexByte(text, '\n') + 1
+		if length == 0 {
+			length = len(text)
+		}
+		said, err := parsePiece(text[:length])
+		if quote, open := openQuote(err); open {
+			if length = closing(text, length, quote); length == 0 {
+				return nil, envError(file, line, true)
+			}
+			said, err = parsePiece(text[:length])
+		}
+		if _, nameless := said[""]; err != nil || nameless {
+			return nil, envError(file, cmp.Or(quoted, line), quoted != 0)
+		}
+		for name := range said {
+			places[name] = line
+		}
+		lines := bytes.Count(text[:length], []byte("\n"))
+		quoted = 0
+		if lines > 0 && text[length-1] != '\n' {
+			quoted = line
+		}
+		line += lines
+		text = text[length:]
+	}
+	return places, nil
+}
+
+// parsePiece adds the end of the line if it lacks: a name alone is wrong without it too.
+func parsePiece(piece []byte) (map[string]string, error) {
+	if !bytes.HasSuffix(piece, []byte("\n")) {
+		piece = append(slices.Clip(piece), '\n')
+	}
+	return godotenv.UnmarshalBytes(piece)
+}
+
+// openQuote tells whether the parser came to the end within quotes, and which.
+func openQuote(err error) (quote byte, open bool) {
+	if err == nil {
+		return 0, false
+	}
+	value, open := strings.CutPrefix(err.Error(), "unterminated quoted value ")
+	if !open || value == "" {
+		return 0, false
+	}
+	return value[0], true
+}
+
+// closing returns how long text is up to the quote, from an offset on, that ends
+// a value, and 0 if none does: for the parser, one without a backslash before it.
+func closing(text []byte, from int, quote byte) int {
+	for i := from; i < len(text); i++ {
+		if text[i] == quote && text[i-1] != '\\' {
+			return i + 1
+		}
+	}
+	return 0
 }
 
 // envError is in place of the parser's, which shows what stands in the file.

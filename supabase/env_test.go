@@ -3,6 +3,7 @@ package supabase_test
 import (
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -27,6 +28,9 @@ func TestParseEnv(t *testing.T) {
 		{"double quotes", `NAME="a\nb \"c\" d" # e`, "a\nb \"c\" d", 1},
 		{"several lines", "A='1\n2'\nNAME=\"first\nNAME=second\nthird\"\nB=1\n", "first\nNAME=second\nthird", 3},
 		{"another's value", "A=one\nNAME=${A}-$A-$NONE.\n", "one-one-.", 2},
+		{"behind several lines", "A='1\n2' NAME=text\nB=1\n", "text", 2},
+		{"several lines twice in one", "A='1\n2' NAME=\"te\nxt\" B='1'\n", "te\nxt", 2},
+		{"behind a quote that is none", "A='1\n2\\'\n3'\nNAME=text\n", "text", 4},
 		{"empty", "NAME=\nA=1\n", "", 1},
 		{"twice: the last one counts", "NAME=1\nNAME=2\n", "2", 2},
 		{"CRLF", "A='1\r\n2'\r\nNAME=text\r\n", "text", 3},
@@ -55,11 +59,42 @@ func TestParseEnvRefuses(t *testing.T) {
 		{"open quote", "A=1\nB='hunter2\nC=3\n", "x/.env:2: the quote that begins in this line is not closed"},
 		{"open quote at the end", "A=1\nB=\"hunter2", "x/.env:2: the quote that begins in this line is not closed"},
 		{"open quote, closed by the next", "A=1\nB=\"hunter2\nC=\"3\"\n", "x/.env:2: the quote that begins in this line is not closed"},
+		{"open quote behind several lines", "A='1\n2' B='hunter2\n", "x/.env:2: the quote that begins in this line is not closed"},
+		{"behind several lines", "A='1\n2'\nhunter2\n", "x/.env:3: want NAME=value"},
+		{"no name behind several lines", "A='1\n2' =hunter2\n", "x/.env:1: the quote that begins in this line is not closed"},
 		{"JSON", "{\"hunter2\":\n1}", "x/.env:1: want NAME=value"},
 	} {
 		env, err := supabase.ParseEnv("x/.env", []byte(tt.text))
 		if env != nil || err == nil || err.Error() != tt.want {
 			t.Errorf("%s: %v, %v, want %s", tt.name, env, err, tt.want)
+		}
+	}
+}
+
+// TestParseEnvCost: four times the text costs some four times as much memory, and
+// so time, whatever it is. (It does not run beside others, whose memory would count.)
+func TestParseEnvCost(t *testing.T) {
+	for name, shape := range map[string]struct{ begin, line string }{
+		"names":                    {"", "A=1\n"},
+		"comments":                 {"", "#\n"},
+		"open quote":               {"A=\"", "x\n"},
+		"quotes that are none":     {"A=\"", "\\\"\n"},
+		"other quotes":             {"A=\"", "'\n"},
+		"one closes, one opens":    {"A=\"", "\" A=\"\n"},
+		"closed and wrong at last": {"A=\"", "\"\"\n"},
+		"many in one line":         {"A=1", " A='1'"},
+	} {
+		cost := func(lines int) uint64 {
+			text := []byte(shape.begin + strings.Repeat(shape.line, lines))
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			_, _ = supabase.ParseEnv("x/.env", text)
+			runtime.ReadMemStats(&after)
+			return after.TotalAlloc - before.TotalAlloc
+		}
+		const lines = 2000
+		if little, much := cost(lines), cost(4*lines); much > 8*little {
+			t.Errorf("%s: %d lines cost %d bytes, %d cost %d", name, lines, little, 4*lines, much)
 		}
 	}
 }
