@@ -49,6 +49,9 @@ func (v Value) Errorf(format string, args ...any) error {
 // Read reads a file. An error names the file, and the line if its syntax is
 // wrong; it is [os.ErrNotExist] if there is none.
 func Read(file string) (*Config, error) {
+	if err := wantFile(file); err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)

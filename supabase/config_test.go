@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/amberhost/amber/supabase"
@@ -132,5 +133,12 @@ func TestErrors(t *testing.T) {
 	}
 	if _, err := supabase.Read("nosuch.toml"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no file: %v", err)
+	}
+	pipe := t.TempDir() + "/config.toml"
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := supabase.Read(pipe); err == nil || !strings.Contains(err.Error(), pipe+" is no regular file") {
+		t.Errorf("a pipe: %v", err)
 	}
 }

@@ -69,6 +69,9 @@ func envFiles(dir, environment string) []string {
 }
 
 func readEnv(file string) ([]byte, error) {
+	if err := wantFile(file); err != nil {
+		return nil, err
+	}
 	f, err := os.Open(file)
 	if err != nil {
 		return nil, err
@@ -79,6 +82,19 @@ func readEnv(file string) ([]byte, error) {
 		return nil, fmt.Errorf("%s has more than %d bytes", file, maxEnv)
 	}
 	return text, err
+}
+
+// wantFile refuses what is there and is no regular file: to open a pipe waits
+// until somebody writes to it, and nothing can end that.
+func wantFile(file string) error {
+	info, err := os.Stat(file)
+	switch {
+	case err != nil:
+		return err
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("%s is no regular file: put one in its place, or remove it", file)
+	}
+	return nil
 }
 
 // ParseEnv is [ReadEnv] for the text of one file; file is its name in messages.

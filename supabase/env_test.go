@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/amberhost/amber/supabase"
@@ -137,13 +138,20 @@ func TestReadEnv(t *testing.T) {
 			t.Errorf("%q, no files: %v, %v", tt.environment, env, err)
 		}
 	}
+	for what, make := range map[string]func(string) error{
+		"a directory": func(file string) error { return os.Mkdir(file, 0o755) },
+		"a pipe":      func(file string) error { return syscall.Mkfifo(file, 0o600) },
+		"a link":      func(file string) error { return os.Symlink("/dev/null", file) },
+	} {
+		dir := t.TempDir()
+		if err := make(dir + "/.env"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := supabase.ReadEnv(dir, ""); err == nil || !strings.Contains(err.Error(), dir+"/.env is no regular file") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
 	dir := t.TempDir()
-	if err := os.Mkdir(dir+"/.env", 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := supabase.ReadEnv(dir, ""); err == nil || !strings.Contains(err.Error(), dir+"/.env") {
-		t.Errorf("a directory: %v", err)
-	}
 	write(t, dir+"/.env.local", "A="+strings.Repeat("x", 256<<10))
 	if _, err := supabase.ReadEnv(dir, ""); err == nil || !strings.Contains(err.Error(), ".env.local has more than 262144 bytes") {
 		t.Errorf("a large one: %v", err)
