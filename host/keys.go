@@ -13,11 +13,12 @@ import (
 
 // KeyUse says how much of the database is sealed with a key of amber's own.
 type KeyUse struct {
-	ID      string // as in AMBER_KEYS
-	Writes  bool   // new rows are sealed with it
-	Known   bool   // it is among AMBER_KEYS
-	Replies int64  // rows of amber.replies
-	Waiting int64  // bodies that wait and have a snapshot sealed with it
+	ID        string // as in AMBER_KEYS
+	Writes    bool   // new rows are sealed with it
+	Known     bool   // it is among AMBER_KEYS
+	Replies   int64  // rows of amber.replies
+	Snapshots int64  // rows of amber.snapshots: a run that waits has up to 16
+	Waiting   int64  // runs that wait with one of those
 }
 
 // Keys returns the keys that the configured database is sealed with or that are configured.
@@ -26,7 +27,7 @@ func Keys(ctx context.Context, c Config) ([]KeyUse, error) {
 	err := withStore(ctx, c, func(store *stack.Store) error {
 		uses, err := store.KeyUse(ctx)
 		for _, u := range uses {
-			list = append(list, KeyUse{ID: u.ID, Writes: u.Writes, Known: u.Known, Replies: u.Replies, Waiting: u.Snapshots})
+			list = append(list, KeyUse(u))
 		}
 		return err
 	})

@@ -19,7 +19,8 @@ type KeyUse struct {
 	Writes    bool   // this Store seals with it
 	Known     bool   // this Store's ring has it
 	Replies   int64  // rows of amber.replies
-	Snapshots int64  // bodies that wait and have a snapshot sealed with it
+	Snapshots int64  // rows of amber.snapshots: a body that waits has up to 16; of ended bodies only what hosts of earlier versions left
+	Waiting   int64  // bodies that have not ended and have one of those
 }
 
 // KeyUse returns the keys that the database is sealed with, or noted to be, and
@@ -39,17 +40,19 @@ func (s *Store) KeyUse(ctx context.Context) ([]KeyUse, error) {
 		return nil, err
 	}
 	rows, err := s.pool.Query(ctx, `
-		select id, sum(replies)::bigint as replies, sum(snapshots)::bigint as snapshots from (
-			select key_id as id, count(*) as replies, 0 as snapshots from amber.replies group by key_id
-			union all select key_id, 0, count(distinct stack_run_id) from amber.snapshots group by key_id
-			union all select id, 0, 0 from amber.keys
-			union all select unnest(@ring::text[]), 0, 0
+		select id, sum(replies)::bigint as replies, sum(snapshots)::bigint as snapshots, sum(waiting)::bigint as waiting from (
+			select key_id as id, count(*) as replies, 0 as snapshots, 0 as waiting from amber.replies group by key_id
+			union all
+			select n.key_id, 0, count(*), count(distinct s.id) filter (where s.status not in ('completed', 'failed', 'cancelled'))
+			from amber.snapshots n left join public.stack_runs s on s.id = n.stack_run_id group by n.key_id
+			union all select id, 0, 0, 0 from amber.keys
+			union all select unnest(@ring::text[]), 0, 0, 0
 		) uses group by id`, pgx.StrictNamedArgs{"ring": s.ring.IDs()})
 	if err != nil {
 		return nil, fmt.Errorf("count what keys seal: %w", err)
 	}
 	uses, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (u KeyUse, err error) {
-		err = row.Scan(&u.ID, &u.Replies, &u.Snapshots)
+		err = row.Scan(&u.ID, &u.Replies, &u.Snapshots, &u.Waiting)
 		u.Writes, u.Known = u.ID == s.ring.Writer(), slices.Contains(s.ring.IDs(), u.ID)
 		return u, err
 	})

@@ -80,7 +80,7 @@ func TestKeysRotate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(uses) != 2 || uses[0].ID != "new" || !uses[0].Writes || uses[0].Snapshots != 16 || uses[0].Replies == 0 ||
+	if len(uses) != 2 || uses[0].ID != "new" || !uses[0].Writes || uses[0].Snapshots != 16 || uses[0].Waiting != int64(len(sleeping)) || uses[0].Replies == 0 ||
 		uses[1] != (stack.KeyUse{ID: "test", Known: true}) {
 		t.Errorf("uses: %+v", uses)
 	}
@@ -123,7 +123,9 @@ func TestResealWhatCannotBeOpened(t *testing.T) {
 		t.Errorf("%d %v", n, err)
 	}
 	uses, err := store.KeyUse(t.Context())
-	if err != nil || !slices.ContainsFunc(uses, func(u stack.KeyUse) bool { return u.ID == "test" && u.Replies == 1 && u.Snapshots == 1 }) {
+	if err != nil || !slices.ContainsFunc(uses, func(u stack.KeyUse) bool {
+		return u.ID == "test" && u.Replies == 1 && u.Snapshots == 1 && u.Waiting == 1
+	}) {
 		t.Errorf("%+v %v", uses, err)
 	}
 }

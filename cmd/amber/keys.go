@@ -80,7 +80,8 @@ func (p *program) keysListCommand() *cobra.Command {
 		Short: "Show the keys of a database, and what is sealed with each",
 		Long: `Show the keys that are configured and those that the database is sealed with. Keys themselves
 are never shown. One that nothing is sealed with can be dropped from AMBER_KEYS; one that is
-missing there must be put back, or the runs that it sealed cannot go on.
+missing there must be put back, or the runs that it sealed cannot go on. Replies and snapshots
+of runs that have ended are counted too: ` + "`amber keys reseal`" + ` seals them anew as it does others.
 
 Exit status: 0 all keys are there, 1 one is missing or the database cannot be read, 2 wrong usage.`,
 		Example: example(`
@@ -116,23 +117,24 @@ func (s *settings) ofAny(p *program, cmd *cobra.Command) (host.Config, error) {
 
 // keyUse is a key in JSON.
 type keyUse struct {
-	ID      string `json:"id"`
-	Writes  bool   `json:"writes"`
-	Known   bool   `json:"known"`
-	Replies int64  `json:"replies"`
-	Waiting int64  `json:"waiting_snapshots"`
+	ID        string `json:"id"`
+	Writes    bool   `json:"writes"`
+	Known     bool   `json:"known"`
+	Replies   int64  `json:"replies"`
+	Snapshots int64  `json:"snapshots"`
+	Waiting   int64  `json:"waiting_runs"`
 }
 
 func (p *program) showKeys(uses []host.KeyUse) error {
 	list, missing := []keyUse{}, 0
-	t := table{head: []string{"KEY", "REPLIES", "WAITING RUNS", "USE"}}
+	t := table{head: []string{"KEY", "REPLIES", "SNAPSHOTS", "WAITING RUNS", "USE"}}
 	for _, u := range uses {
 		list = append(list, keyUse(u))
 		if !u.Known {
 			missing++
 		}
 		s, use := keyState(u)
-		t.add(words(printable(u.ID)), words(strconv.FormatInt(u.Replies, 10)), words(strconv.FormatInt(u.Waiting, 10)), cell{use, s})
+		t.add(words(printable(u.ID)), number(u.Replies), number(u.Snapshots), number(u.Waiting), cell{use, s})
 	}
 	var err error
 	if p.output == outputJSON {
@@ -146,13 +148,15 @@ func (p *program) showKeys(uses []host.KeyUse) error {
 	return err
 }
 
+func number(n int64) cell { return words(strconv.FormatInt(n, 10)) }
+
 func keyState(u host.KeyUse) (style, string) {
 	switch {
 	case !u.Known:
 		return red, "missing: not in AMBER_KEYS"
 	case u.Writes:
 		return green, "seals and opens"
-	case u.Replies == 0 && u.Waiting == 0:
+	case u.Replies == 0 && u.Snapshots == 0:
 		return dim, "opens, and is not needed any more"
 	}
 	return plain, "opens"
