@@ -65,12 +65,13 @@ type Config struct {
 	// amber-keys in DataDir and makes it if need be.
 	AmberKeys string
 
-	HostName   string        // among those that share the database; "" means this machine's name and the process id
-	TaskLimits vm.Limits     // of each task; zero fields mean vm's defaults
-	MaxBodies  int           // runs that this host works for at once; 0 means stack's default
-	Drain      time.Duration // what requests, runs and calls have to come to rest when Run's context ends; 0 means 5 s
-	BodyLimit  int64         // bytes of a request's body, decompressed; 0 means DefaultBodyLimit
-	Limits     Limits        // what a client may take its time for; zero means the defaults
+	HostName    string        // among those that share the database; "" means this machine's name and the process id
+	TaskLimits  vm.Limits     // of each task; zero fields mean vm's defaults
+	MaxBodies   int           // runs that this host works for at once; 0 means stack's default
+	Drain       time.Duration // what requests, runs and calls have to come to rest when Run's context ends; 0 means 5 s
+	DrainNotice time.Duration // how long before that /ready says so, and all is served as before; 0 does not
+	BodyLimit   int64         // bytes of a request's body, decompressed; 0 means DefaultBodyLimit
+	Limits      Limits        // what a client may take its time for; zero means the defaults
 
 	LogLevel  slog.Level   // for who makes Log
 	LogFormat string       // text or json, likewise

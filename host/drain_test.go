@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -18,6 +19,12 @@ import (
 // holdKeystore makes calls of the keystore wait until release.
 func holdKeystore(t *testing.T, database string) (release func()) {
 	t.Helper()
+	return hold(t, database, "public.keystore in access exclusive mode")
+}
+
+// hold holds a lock on a table until release.
+func hold(t *testing.T, database, lock string) (release func()) {
+	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
 	conn, err := pgx.Connect(ctx, database)
 	if err != nil {
@@ -25,7 +32,7 @@ func holdKeystore(t *testing.T, database string) (release func()) {
 	}
 	release = func() { conn.Close(ctx) }
 	t.Cleanup(release)
-	if _, err := conn.Exec(ctx, "begin; lock table public.keystore in access exclusive mode"); err != nil {
+	if _, err := conn.Exec(ctx, "begin; lock table "+lock); err != nil {
 		t.Fatal(err)
 	}
 	return release
@@ -33,6 +40,12 @@ func holdKeystore(t *testing.T, database string) (release func()) {
 
 // awaitHeld waits until a call waits for [holdKeystore].
 func awaitHeld(t *testing.T, database string) {
+	t.Helper()
+	awaitLock(t, database, "public.keystore")
+}
+
+// awaitLock waits until somebody waits for a lock on a table.
+func awaitLock(t *testing.T, database, table string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -42,7 +55,7 @@ func awaitHeld(t *testing.T, database string) {
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
 	for held := false; !held; {
-		err := conn.QueryRow(ctx, `select count(*) > 0 from pg_locks, pg_sleep(0.01) where relation = 'public.keystore'::regclass and not granted`).Scan(&held)
+		err := conn.QueryRow(ctx, `select count(*) > 0 from pg_locks, pg_sleep(0.01) where relation = $1::text::regclass and not granted`, table).Scan(&held)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -163,6 +176,42 @@ func TestDrain(t *testing.T) {
 	if _, err := net.Dial("tcp", strings.TrimPrefix(r.info.URL, "http://")); err == nil {
 		t.Error("the port is open after the end")
 	}
+}
+
+// TestDrainNotice: before the drain /ready says so for a while, and takes none of
+// the drain's time. What happens meanwhile is a test of cmd/amber.
+func TestDrainNotice(t *testing.T) {
+	t.Parallel()
+	c := ofServe(t, pgtest.New(t), "AMBER_DRAIN", "1s", "AMBER_DRAIN_NOTICE", "2s")
+	r := serve(t, c)
+	r.awaitBegun(t)
+	release := holdKeystore(t, c.DatabaseURL)
+	if a := r.do(t, "POST", execute, `{"taskName":"keys","input":"k"}`, service); a.status != 202 {
+		t.Fatalf("execute: %d %s", a.status, a.body)
+	}
+	awaitHeld(t, c.DatabaseURL) // so that the drain takes as long as it may
+	began, stopped := time.Now(), make(chan error, 1)
+	go func() { stopped <- r.stop() }()
+	r.lines.await(t, "the drain begins soon", "in=2s")
+	r.awaitReady(t, "draining")
+	if err := <-stopped; err != nil || time.Since(began) < 2500*time.Millisecond { // of the drain, calls have the most
+		t.Errorf("Run: %v after %v", err, time.Since(began))
+	}
+	release()
+}
+
+// TestNoNotice: a host that was not ready yet has nobody to give notice to.
+func TestNoNotice(t *testing.T) {
+	t.Parallel()
+	c := ofServe(t, pgtest.New(t), "AMBER_DRAIN_NOTICE", "1h")
+	release := hold(t, c.DatabaseURL, "amber.hosts in exclusive mode")
+	r := serve(t, c)
+	awaitLock(t, c.DatabaseURL, "amber.hosts") // all is there but for its row
+	r.awaitReady(t, "starting")
+	if err := r.stop(); err != nil {
+		t.Errorf("Run: %v", err)
+	}
+	release()
 }
 
 // TestDrainEnds: neither a call that does not end, nor a request that is never

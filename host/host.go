@@ -31,10 +31,10 @@ type Host struct {
 // New returns a host; it does nothing before Run.
 func New(c Config) *Host { return &Host{config: c.withDefaults()} }
 
-// Run starts everything, serves until ctx is done, and stops everything again
-// in order: new requests are turned away, those there are end (requests that wait
-// for a run are answered early), then the processor, the port, the database. It
-// returns nil if all went as it was told to.
+// Run starts everything, serves until ctx is done and [Config.DrainNotice] is
+// over, and stops everything again in order: new requests are turned away, those
+// there are end (requests that wait for a run are answered early), then the
+// processor, the port, the database. It returns nil if all went as it was told to.
 func (h *Host) Run(ctx context.Context) error {
 	err := h.run(ctx)
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {

@@ -16,13 +16,20 @@ import (
 // Those that wait for a run are then told to answer, and have as long again.
 func (c Config) grace() time.Duration { return min(c.Drain/5, 5*time.Second) }
 
-// serve runs the processor, the watcher and the HTTP server until ctx is done
-// or one of them fails, then stops them in order.
+// serve runs the processor, the watcher and the HTTP server until ctx is done and
+// notice of that was given, or until one of them fails, then stops them in order.
 func (h *Host) serve(ctx context.Context, s *site, b *building, watcher *watcher) error {
 	c := h.config
 	running, stopRunning := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopRunning()
-	g, stopping := errgroup.WithContext(ctx)
+	noticed, leave := context.WithCancel(context.WithoutCancel(ctx))
+	defer leave()
+	g, stopping := errgroup.WithContext(noticed)
+	g.Go(func() error {
+		h.giveNotice(ctx, stopping, b)
+		leave()
+		return nil
+	})
 	g.Go(func() error { return run(running, b.processor.Run) })
 	if b.database.server != nil {
 		g.Go(func() error { return b.database.server.Wait(stopping) })
@@ -60,6 +67,32 @@ func (h *Host) serve(ctx context.Context, s *site, b *building, watcher *watcher
 	case <-stopping.Done():
 	}
 	return h.wait(stopping, g)
+}
+
+// giveNotice waits until ctx is done. Then /ready says that the host drains, and
+// all else is as before for [Config.DrainNotice], or until stopping is done. A host
+// that was not ready yet has nobody to give notice to.
+func (h *Host) giveNotice(ctx, stopping context.Context, b *building) {
+	select {
+	case <-ctx.Done():
+	case <-stopping.Done():
+		return
+	}
+	b.draining.Store(true)
+	notice := h.config.DrainNotice
+	select {
+	case <-b.processor.Ready():
+	default:
+		notice = 0
+	}
+	if notice == 0 {
+		return
+	}
+	h.config.Log.Info("the drain begins soon: /ready says so already, all else is served as before", "in", notice.String())
+	select {
+	case <-time.After(notice):
+	case <-stopping.Done():
+	}
 }
 
 // run runs the processor, which is to end when it is told to and not before.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -66,6 +67,55 @@ func TestServeStopsAtOnce(t *testing.T) {
 	select {
 	case err := <-p.ended:
 		t.Fatalf("the host did not wait for a request: %v", err)
+	default:
+	}
+	must(t, p.cmd.Process.Signal(syscall.SIGTERM))
+	select {
+	case err := <-p.ended:
+		p.ended <- err
+		if code := exitOf(err); code != -1 { // the signal's
+			t.Errorf("exit %d", code)
+		}
+	case <-time.After(patience):
+		t.Error("the host goes on")
+	}
+}
+
+// TestServeGivesNotice: after a signal /ready says that the host drains, and all
+// else is as before until the notice is over, or a second signal comes.
+func TestServeGivesNotice(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(dir, "twice.js"), []byte("module.exports = async (n, { tools }) => { await tools.sleep(1); return 2 * n; };"), 0o644))
+	p := serving(t, nil, "--drain-notice", "10m")
+	found, err := p.await(regexp.MustCompile(`ready: (http://\S+),`))
+	must(t, err)
+	ready := func() (status int, closes bool) {
+		t.Helper()
+		response, err := http.Get(found[1] + "/ready")
+		must(t, err)
+		defer response.Body.Close()
+		return response.StatusCode, response.Close
+	}
+	if status, _ := ready(); status != http.StatusOK {
+		t.Errorf("ready: %d", status)
+	}
+	must(t, p.cmd.Process.Signal(syscall.SIGTERM))
+	_, err = p.await(regexp.MustCompile(`the drain begins soon: .*"in":"10m0s"`))
+	must(t, err)
+	if status, closes := ready(); status != http.StatusServiceUnavailable || closes {
+		t.Errorf("ready after the signal: %d, closes the connection: %v", status, closes)
+	}
+	as := []string{"--url", found[1], "--key", "sb_secret_of-this-test-alone"}
+	if code, _, stderr := amber(t, append([]string{"publish", filepath.Join(dir, "twice.js")}, as...)...); code != 0 {
+		t.Errorf("publish after the signal: exit %d: %s", code, stderr)
+	}
+	if code, stdout, stderr := amber(t, append([]string{"run", "twice", "--input", "21"}, as...)...); code != 0 || stdout != "42\n" {
+		t.Errorf("run after the signal: exit %d: %s%s", code, stdout, stderr)
+	}
+	select {
+	case err := <-p.ended:
+		t.Fatalf("the host did not wait: %v", err)
 	default:
 	}
 	must(t, p.cmd.Process.Signal(syscall.SIGTERM))

@@ -34,7 +34,7 @@ var kinds = map[string]string{
 	"workdir": "dir", "tasks": "dir", "data": "dir", "cache": "dir", "postgres-bin": "dir", "signing-keys-path": "file",
 	"port": "number", "db-port": "number", "pool-size": "number", "max-bodies": "number",
 	"url": "url", "database-url": "url", "postgres-repository": "url", "project-url": "url",
-	"database-wait": "duration", "drain": "duration", "body-limit": "size",
+	"database-wait": "duration", "drain": "duration", "drain-notice": "duration", "body-limit": "size",
 	"log-level": "level", "log-format": "text|json", "migrate": "auto|check",
 }
 
