@@ -54,33 +54,13 @@ func TestCompileCache(t *testing.T) {
 	}
 	flipped := bytes.Clone(good)
 	flipped[40] ^= 1 // of a function's place, which wazero does not check
-	for name, bad := range map[string][]byte{"cut": good[:len(good)/2], "flipped": flipped} {
-		if err := os.WriteFile(file, bad, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		before := written()
-		begin()
-		if b, err := os.ReadFile(code()); err != nil || !bytes.Equal(b, good) || written().Equal(before) {
-			t.Errorf("%s: it was not made anew: %d bytes, %v", name, len(b), err)
-		}
-	}
-	if err := os.Remove(file + ".sha256"); err != nil {
+	if err := os.WriteFile(file, flipped, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	before := written()
 	begin()
-	if written().Equal(before) {
-		t.Error("code without a digest was taken")
-	}
-	if err := os.WriteFile(file+".sha256", []byte(strings.Repeat("0", 64)), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	before = written()
-	begin()
-	anew := written()
-	begin()
-	if anew.Equal(before) || !written().Equal(anew) {
-		t.Error("with a wrong digest it was not made anew, or made twice")
+	if b, err := os.ReadFile(code()); err != nil || !bytes.Equal(b, good) || written().Equal(before) {
+		t.Errorf("damaged code was not made anew: %d bytes, %v", len(b), err)
 	}
 }
 

@@ -26,7 +26,7 @@ func earlier() *edition {
 
 func engineWith(t *testing.T, ring *keys.Ring, load func(Digest) ([]byte, error), editions ...*edition) *Engine {
 	t.Helper()
-	e, err := New(t.Context(), Options{Keys: ring, editions: editions,
+	e, err := New(t.Context(), Options{Keys: ring, CacheDir: SharedCache, editions: editions,
 		LoadImage: func(_ context.Context, d Digest) ([]byte, error) { return load(d) }})
 	if err != nil {
 		t.Fatal(err)

@@ -26,7 +26,7 @@ func fuzzEngine(f *testing.F) *Engine {
 	if err != nil {
 		f.Fatal(err)
 	}
-	e, err := New(context.Background(), Options{Keys: ring, CacheDir: f.TempDir(), Concurrency: 1, Limits: Limits{Memory: 8 << 20, CPU: 100 * time.Millisecond}})
+	e, err := New(context.Background(), Options{Keys: ring, CacheDir: SharedCache, Concurrency: 1, Limits: Limits{Memory: 8 << 20, CPU: 100 * time.Millisecond}})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -21,7 +21,7 @@ func TestHostArguments(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := New(t.Context(), Options{Keys: ring, CacheDir: t.TempDir(), Concurrency: 1})
+	e, err := New(t.Context(), Options{Keys: ring, CacheDir: SharedCache, Concurrency: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

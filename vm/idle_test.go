@@ -5,6 +5,10 @@ import (
 	"unsafe"
 )
 
+// SharedCache is where the tests of this package have their engines compiled,
+// once for all of them: under the race detector that takes many seconds.
+var SharedCache string
+
 // IdlePages are the pages of memory that idle VMs have taken, and their number.
 func (e *Engine) IdlePages() (pages, vms int) {
 	e.pool.mu.Lock()

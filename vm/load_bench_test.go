@@ -19,7 +19,7 @@ func BenchmarkLoad(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	e, err := New(context.Background(), Options{Keys: ring})
+	e, err := New(context.Background(), Options{Keys: ring, CacheDir: SharedCache})
 	if err != nil {
 		b.Fatal(err)
 	}

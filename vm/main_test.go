@@ -20,6 +20,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(compileCache)
+	vm.SharedCache = compileCache
 	for _, e := range []**vm.Engine{&shared, &other} {
 		if *e, err = vm.New(context.Background(), vm.Options{CacheDir: compileCache, Concurrency: 4, Keys: ring()}); err != nil {
 			fmt.Fprintln(os.Stderr, err)

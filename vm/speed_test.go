@@ -27,7 +27,7 @@ var programs = []struct{ name, code string }{
 // plainEngine is the engine as it is shipped, with no limits.
 func plainEngine(tb testing.TB) *qjs.Runtime {
 	tb.Helper()
-	r, err := qjs.New(qjs.Option{CWD: tb.TempDir(), CacheDir: tb.TempDir(), MemoryLimit: 64 << 20})
+	r, err := qjs.New(qjs.Option{CWD: tb.TempDir(), CacheDir: cacheDir(), MemoryLimit: 64 << 20})
 	if err != nil {
 		tb.Fatal(err)
 	}
