@@ -123,6 +123,9 @@ func TestReplacedIntrinsics(t *testing.T) {
 	}
 	var effects []string
 	for i, path := range paths {
+		if raceDetector && i%8 != 0 {
+			continue
+		}
 		hows := []string{"throw", "lie"}
 		if last := path[len(path)-1]; last == "constructor" || last[0] == '@' { // looked up, and perhaps not called
 			hows = append(hows, "accessor")
@@ -149,6 +152,9 @@ func TestReplacedIntrinsics(t *testing.T) {
 		"throw Object.prototype.constructor: named mine", "lie Object.prototype.constructor: named value",
 		"accessor Promise.prototype.constructor: mine", "throw Promise.@species: mine",
 		"lie Promise.@species: not a constructor", "accessor Promise.@species: mine",
+	}
+	if raceDetector { // too few were replaced
+		return
 	}
 	slices.Sort(effects)
 	slices.Sort(want)
