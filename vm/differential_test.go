@@ -29,7 +29,7 @@ var keptSeeds = []uint64{}
 func TestDifferential(t *testing.T) {
 	t.Parallel()
 	seeds := slices.Clone(keptSeeds)
-	last := uint64(40)
+	last := uint64(50)
 	switch {
 	case os.Getenv("AMBER_LONG") != "":
 		last = 1000

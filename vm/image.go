@@ -35,7 +35,7 @@ type anchors struct {
 	Undefined           uint64 // the JavaScript value
 	Exception           uint64 // what a function returns that has thrown
 
-	Wake, Start, Settle, Describe, Wrapped uint64 // the prelude's functions
+	Wake, Start, Settle, Describe, Wrapped uint64 // the prelude's functions; Wrapped is called no more
 }
 
 // maxArguments is how many values fit at anchors.Arguments.

@@ -102,7 +102,7 @@ func (s *sandbox) nameExhaustion(out *Outcome) {
 	}
 	used := uint64(s.memory.Size()) - uint64(len(s.image.memory))
 	switch out.Err.Message { // as the prelude writes it
-	case "the task threw null", "the task threw a value that cannot be described":
+	case "the task threw null", "the task threw [uninitialized]", "the task threw a value that cannot be described":
 		if used >= uint64(s.slice.limits.Memory)*3/4 {
 			out.Err = guestError(errNoMemory)
 		}

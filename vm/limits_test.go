@@ -307,3 +307,55 @@ func TestBusy(t *testing.T) {
 		}
 	}
 }
+
+// TestClearedTimers: a timer that is cleared in the slice that set it was never
+// a call, however many there are.
+func TestClearedTimers(t *testing.T) {
+	t.Parallel()
+	out := start(t, `module.exports = async () => {
+		const kept = setTimeout(() => {}, 5);
+		for (let i = 0; i < 30000; i++) clearTimeout(setTimeout(() => {}, i));
+		const answer = tools.a.b();
+		clearTimeout(setTimeout(() => {}, 1));
+		return await answer }`, "")
+	if len(out.Calls) != 2 || len(out.Cancelled) != 0 || len(out.Open) != 2 {
+		t.Fatalf("%d calls, %d cancelled, %d open; %v", len(out.Calls), len(out.Cancelled), len(out.Open), out.Err)
+	}
+	wantResult(t, resume(t, out, value(out.Open[1], "7")), "7")
+}
+
+// TestDeepArguments are the task's own mistake.
+func TestDeepArguments(t *testing.T) {
+	t.Parallel()
+	out := start(t, `module.exports = async () => { let o = []; for (let i = 0; i < 20000; i++) o = [o]; await tools.a.b(o) }`, "")
+	wantError(t, out, service.CodeInvalidArgument, "the arguments of call 1 nest too deep")
+}
+
+// TestNothingRunsWhileLoading: code that is no body and no module but would be a
+// script in place of the body does not run as one.
+func TestNothingRunsWhileLoading(t *testing.T) {
+	t.Parallel()
+	const code = "let x = 1; 0 <!--x /*\n}, [globalThis.once = Math.random() + tools.echo.say(1)]: 0, async task2(){ `\n*/\nexport default () => typeof once; //`"
+	for range 3 {
+		out := start(t, code, "")
+		if len(out.Calls) > 0 || out.Err == nil && string(out.Result) != `"undefined"` {
+			t.Errorf("calls %s, result %s, %v", wire(out.Calls), out.Result, out.Err)
+		}
+	}
+}
+
+// TestOtherMemoryLimit: a body that is larger than this host allows says so.
+func TestOtherMemoryLimit(t *testing.T) {
+	t.Parallel()
+	out := start(t, `module.exports = async () => { const kept = new Uint8Array(40e6); await tools.a.b(); return kept.length }`, "")
+	if out.Snapshot == nil {
+		t.Fatal(out.Err)
+	}
+	small := newEngine(t, func(o *vm.Options) {
+		o.Limits.Memory = 8 << 20
+		o.LoadImage = func(context.Context, vm.Digest) ([]byte, error) { return shared.Image().Encode() }
+	})
+	if _, err := small.Resume(t.Context(), frame, out.Snapshot, nil); err == nil || errors.Is(err, vm.ErrBadSnapshot) || !strings.Contains(err.Error(), "raise AMBER_LIMIT_MEMORY") {
+		t.Errorf("%v", err)
+	}
+}

@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"cmp"
 	"context"
 	"strings"
 	"unicode/utf8"
@@ -17,8 +18,6 @@ import (
 // of that can follow.
 const (
 	bodyHead, bodyTail   = "({async task(module,exports,require){", "\n}}).task"
-	methodHead           = "async task(module,exports,require){"
-	methodTail           = "\n}"
 	checkHead, checkTail = "async function task(module,exports,require){", "\n}"
 )
 
@@ -51,20 +50,32 @@ func newSource(task, code string) (source, *service.Error) {
 	return source{fileName(task), code}, nil
 }
 
-// load brings a task's code into the sandbox. It returns the function of its
-// body, or undefined for an ES module, which is then compiled under its file
-// name; refused says what is wrong with the code.
-func (s *sandbox) load(ctx context.Context, task, code string) (body uint64, refused *service.Error, err error) {
-	src, refused := newSource(task, code)
+// load brings a task's code into the sandbox, which is as its image otherwise. It
+// returns the function of its body, or undefined for an ES module, which is then
+// compiled under its file name; refused says what is wrong with the code.
+//
+// Nothing of the code is evaluated before it is known to be a body or a module
+// and nothing else. What compiling it for that leaves behind is taken away again.
+func (s *sandbox) load(ctx context.Context, p StartParams) (body uint64, refused *service.Error, err error) {
+	src, refused := newSource(p.Name, p.Code)
 	if refused != nil {
 		return 0, refused, nil
 	}
-	body, bodyError, err := s.evalBody(ctx, src)
+	bodyError, err := s.compileBody(ctx, src)
 	if err != nil {
 		return 0, nil, err
 	}
+	s.reset()
+	if err := s.wake(ctx); err != nil {
+		return 0, nil, err
+	}
 	if bodyError == nil {
-		return body, nil, nil
+		body, err = s.eval(ctx, s.qjsEval, src.file, []byte(bodyHead+src.code+bodyTail), evalGlobal)
+		if err == nil && body == s.image.Exception {
+			_, err = s.describe(ctx)
+			err = cmp.Or(err, errNoMemory) // it has compiled before
+		}
+		return body, nil, err
 	}
 	moduleError, refused, err := s.loadModule(ctx, src)
 	switch {
@@ -130,42 +141,6 @@ func uncompilable(err error) *service.Error {
 	e.Code = service.CodeInvalidTask
 	return e
 }
-
-// evalBody makes the function of a task's body. Source that leaves its method
-// shows in the function's text, which then is not the whole.
-func (s *sandbox) evalBody(ctx context.Context, src source) (body uint64, refused *SyntaxError, err error) {
-	body, err = s.eval(ctx, s.qjsEval, src.file, []byte(bodyHead+src.code+bodyTail), evalGlobal)
-	if err != nil {
-		return 0, nil, err
-	}
-	if body == s.image.Exception {
-		refused, err = s.syntaxError(ctx, src, len(bodyHead))
-		return 0, refused, err
-	}
-	whole, err := s.isWhole(ctx, body, methodHead+src.code+methodTail)
-	if err != nil || whole && !strings.Contains(src.code, "super") { // a method knows super, a task does not
-		return body, nil, err
-	}
-	if refused, err = s.compileBody(ctx, src); err != nil || refused != nil || whole {
-		return body, refused, err
-	}
-	return 0, &SyntaxError{File: src.file, Message: "unbalanced braces"}, nil
-}
-
-func (s *sandbox) isWhole(ctx context.Context, body uint64, text string) (bool, error) {
-	want, err := s.parse(ctx, quoted(text))
-	if err != nil {
-		return false, err
-	}
-	if _, err := s.invoke(ctx, s.cloneValue, uint64(s.image.Context), body); err != nil { // call frees its arguments
-		return false, err
-	}
-	whole, err := s.call(ctx, s.image.Wrapped, body, want)
-	return whole == jsTrue, err
-}
-
-// jsTrue is JavaScript's true: tag 1, value 1.
-const jsTrue = 1<<32 | 1
 
 // compileBody parses a body in both contexts and runs nothing.
 func (s *sandbox) compileBody(ctx context.Context, src source) (*SyntaxError, error) {

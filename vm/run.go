@@ -66,6 +66,8 @@ func (e *Engine) resume(ctx context.Context, frame uuid.UUID, snap *Snapshot, re
 	switch {
 	case module == nil:
 		return nil, fmt.Errorf("%w: %v, this host has %v", ErrUnknownEngine, snap.Engine, e.Identities())
+	case uint64(snap.Size) > e.maxMemory():
+		return nil, fmt.Errorf("vm: the task takes %d MiB of memory, and this host gives %d MiB to one: raise AMBER_LIMIT_MEMORY", snap.Size>>20, e.maxMemory()>>20)
 	case snap.Frame != frame:
 		return nil, badSnapshot("of frame %v", snap.Frame)
 	}
@@ -119,7 +121,7 @@ func (e *Engine) run(ctx context.Context, s *sandbox, frame uuid.UUID, from stat
 	limits := e.options.Limits
 	s.slice = &slice{limits: limits, before: from.usage,
 		full: from.usage.lines >= int64(limits.RunLines) || from.usage.lineBytes >= int64(limits.RunLineBytes)}
-	s.slice.out.Open = from.open
+	s.slice.out.Open, s.slice.open = from.open, len(from.open)
 	out := &s.slice.out
 	guest := context.WithValue(context.WithoutCancel(ctx), sandboxKey{}, s)
 	s.startMeter(ctx, limits, from.usage)
@@ -183,7 +185,7 @@ func (e *Engine) body(ctx context.Context, s *sandbox, p StartParams, key loaded
 	if known != nil {
 		return known.body, nil
 	}
-	body, refused, err := s.load(ctx, p.Name, p.Code)
+	body, refused, err := s.load(ctx, p)
 	if err != nil {
 		return 0, err
 	}
@@ -276,7 +278,11 @@ func (s *sandbox) replyValue(ctx context.Context, r Reply) (kind, value uint64, 
 	if err != nil {
 		return 0, 0, err
 	}
-	value, err = s.parse(ctx, errorText(service.Errorf(service.CodeServiceError, "the reply is not JSON: %s", thrown.Message)))
+	refused := service.Errorf(service.CodeServiceError, "the reply is not JSON: %s", thrown.Message)
+	if limitOf(thrown).Code == service.CodeMemoryLimit {
+		refused = service.Errorf(service.CodeMemoryLimit, "the reply of %d bytes does not fit into the task's memory", len(r.Value))
+	}
+	value, err = s.parse(ctx, errorText(refused))
 	return 1, value, err
 }
 

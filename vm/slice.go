@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/amberhost/amber/service"
@@ -20,7 +21,9 @@ type slice struct {
 	before     usage // of the body's earlier slices
 	lineBytes  int   // of out.Logs
 	full       bool  // no more lines are taken
+	open       int   // calls when the slice began
 	callBytes  int   // of all calls' texts
+	callSizes  []int // of out.Calls
 	rejections int   // noted so far
 }
 
@@ -38,18 +41,35 @@ func (s *slice) call(id uint32, text []byte) {
 		s.end(tooLarge(service.CodeArgumentsTooLarge, "what the task calls without waiting", s.callBytes, callsFactor*most))
 		return
 	}
+	if n := len(s.out.Open); n > 0 && s.out.Open[n-1] >= id || n >= max(s.limits.Calls, s.open) {
+		panic(fmt.Errorf("%w: call %d beside %d others", errHostCall, id, n))
+	}
 	c := Call{ID: id}
 	if err := json.Unmarshal(text, &c.Call); err != nil {
+		if depth := "exceeded max depth"; strings.Contains(err.Error(), depth) {
+			s.end(service.Errorf(service.CodeInvalidArgument, "the arguments of call %d nest too deep", id))
+			return
+		}
 		panic(fmt.Errorf("%w: call %d: %w", errHostCall, id, err))
 	}
 	s.out.Calls = append(s.out.Calls, c)
 	s.out.Open = append(s.out.Open, id)
+	s.callSizes = append(s.callSizes, len(text))
 }
 
+// cancel gives up a call. One of this slice is as if it had never been made.
 func (s *slice) cancel(id uint32) {
-	if !s.out.Ended && s.settle(id) {
-		s.out.Cancelled = append(s.out.Cancelled, id)
+	if s.out.Ended || !s.settle(id) {
+		return
 	}
+	for i, c := range slices.Backward(s.out.Calls) {
+		if c.ID == id {
+			s.callBytes -= s.callSizes[i]
+			s.out.Calls, s.callSizes = slices.Delete(s.out.Calls, i, i+1), slices.Delete(s.callSizes, i, i+1)
+			return
+		}
+	}
+	s.out.Cancelled = append(s.out.Cancelled, id)
 }
 
 // settle takes a call off the open ones and reports whether it was one.
