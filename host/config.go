@@ -67,6 +67,7 @@ type Config struct {
 
 	HostName    string        // among those that share the database; "" means this machine's name and the process id
 	TaskLimits  vm.Limits     // of each task; zero fields mean vm's defaults
+	Memory      int64         // bytes that tasks which compute may take together; 0 means vm's default
 	MaxBodies   int           // runs that this host works for at once; 0 means stack's default
 	Drain       time.Duration // what requests, runs and calls have to come to rest when Run's context ends; 0 means 5 s
 	DrainNotice time.Duration // how long before that /ready says so, and all is served as before; 0 does not

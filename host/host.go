@@ -94,6 +94,8 @@ func open(ctx context.Context, c Config) (*building, error) {
 			CacheDir: c.CacheDir,
 			Keys:     ring,
 			Limits:   c.TaskLimits,
+			Memory:   uint64(c.Memory),
+			Queue:    c.MaxBodies, // no more can want to run
 			// Asked when a body is resumed, long after b.store is set.
 			LoadImage: func(ctx context.Context, d vm.Digest) ([]byte, error) { return b.store.Image(ctx, d[:]) },
 			Log:       c.Log,

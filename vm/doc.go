@@ -24,6 +24,7 @@
 //
 //	engine.go run.go pool.go   slices: Start, Resume, VMs for them
 //	limits.go meter.go         what a task may use; the fuel that measures computing
+//	turns.go                   who computes next, and how much memory there is for all
 //	loaded.go                  a task's code, compiled once
 //	sandbox.go host.go wasi.go one VM: calls into the guest and out of it
 //	memory.go os_unix.go       what a VM's memory is made of

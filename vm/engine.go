@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 
 	"github.com/tetratelabs/wazero"
 )
@@ -20,8 +19,7 @@ type Engine struct {
 	modules []*module // this build's own first
 	cache   compileCache
 	base    *Image
-	slots   chan struct{} // one per slice that may run now
-	waiting atomic.Int64  // slices that wait for one
+	turns   turns
 	pool    pool
 	loaded  loadedCache
 
@@ -35,7 +33,7 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 		return nil, errors.New("vm: Options.Keys is required: snapshots are sealed with them")
 	}
 	o = o.withDefaults()
-	e := &Engine{options: o, slots: make(chan struct{}, o.Concurrency), images: map[imageKey]*Image{}}
+	e := &Engine{options: o, images: map[imageKey]*Image{}}
 	for _, ed := range o.editions {
 		e.modules = append(e.modules, &module{edition: ed, id: ed.identity()})
 	}
@@ -43,6 +41,7 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
+	e.turns.free, e.turns.most, e.turns.queue = o.Concurrency, o.Memory, o.Queue
 	e.pool.most, e.loaded.most = o.IdleMemory, loadedMemory
 	if e.codec, err = newCodec(o); err == nil {
 		err = e.bootBase(ctx)
@@ -136,22 +135,3 @@ func (e *Engine) image(ctx context.Context, m *module, d Digest) (*Image, error)
 }
 
 func (e *Engine) maxMemory() uint64 { return uint64(e.options.memoryPages()) * wasmPage }
-
-// enter waits for a slot, unless too many do already. The caller leaves by
-// calling the function returned.
-func (e *Engine) enter(ctx context.Context) (leave func(), err error) {
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
-	}
-	if e.waiting.Add(1) > int64(e.options.Queue) {
-		e.waiting.Add(-1)
-		return nil, ErrBusy
-	}
-	defer e.waiting.Add(-1)
-	select {
-	case e.slots <- struct{}{}:
-		return func() { <-e.slots }, nil
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-}

@@ -56,7 +56,11 @@ func FuzzHostABI(f *testing.F) {
 		s.slice = &slice{limits: e.options.Limits}
 		s.rejections = []rejection{{tagObject<<32 | 8, 8}}
 		ctx := context.WithValue(context.Background(), sandboxKey{}, s)
-		s.startMeter(ctx, e.options.Limits, usage{})
+		turn, err := e.turns.enter(ctx, uint64(s.memory.Size()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.startMeter(ctx, e, turn, usage{})
 		if err := callHost(ctx, s, what, a, b, c, d); err != nil {
 			s.dead = true
 		}
@@ -64,6 +68,7 @@ func FuzzHostABI(f *testing.F) {
 			t.Errorf("%d calls, logs %v", n, s.slice.out.Logs)
 		}
 		e.give(t.Context(), s)
+		e.turns.leave(turn)
 		out, err := e.Start(t.Context(), StartParams{Name: "t", Code: `module.exports = () => 1`})
 		if err != nil || string(out.Result) != "1" {
 			t.Fatalf("the next task: %v, %+v", err, out)

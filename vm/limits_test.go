@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -358,4 +359,45 @@ func TestOtherMemoryLimit(t *testing.T) {
 	if _, err := small.Resume(t.Context(), frame, out.Snapshot, nil); err == nil || errors.Is(err, vm.ErrBadSnapshot) || !strings.Contains(err.Error(), "raise AMBER_LIMIT_MEMORY") {
 		t.Errorf("%v", err)
 	}
+}
+
+// TestLoopsStarveNobody: tasks that loop, more of them than there are processors,
+// leave turns to others: those end while all the loops go on.
+func TestLoopsStarveNobody(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t, func(o *vm.Options) { o.Concurrency, o.Limits.CPU, o.Limits.RunCPU = 2, time.Hour, time.Hour })
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 8)
+	for range cap(ended) {
+		go func() {
+			_, err := e.Start(ctx, vm.StartParams{Frame: frame, Name: "loop", Code: `module.exports = () => { for (;;); }`})
+			ended <- err
+		}()
+	}
+	for n := range 20 {
+		wantResult(t, startAs(t, e, `module.exports = async (n) => n`, fmt.Sprint(n)), fmt.Sprint(n))
+	}
+	if len(ended) > 0 {
+		t.Errorf("a loop has ended: %v", <-ended)
+	}
+	cancel()
+	for range cap(ended) {
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	}
+}
+
+// TestMemoryOfManySlices: more slices than there is memory for end all the same.
+func TestMemoryOfManySlices(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t, func(o *vm.Options) { o.Concurrency, o.Memory = 2, 16<<20 })
+	var all sync.WaitGroup
+	for n := range 8 {
+		all.Go(func() {
+			out := startAs(t, e, `module.exports = (n) => { const kept = []; for (let i = 0; i < 100; i++) kept.push(new Uint8Array(1e5).fill(1)); let sum = 0; for (const a of kept) sum += a[5]; return sum + n }`, fmt.Sprint(n))
+			wantResult(t, out, fmt.Sprint(100+n))
+		})
+	}
+	all.Wait()
 }

@@ -95,18 +95,18 @@ func (e *Engine) Check(ctx context.Context, name, code string) error {
 	if refused != nil {
 		return refused
 	}
-	leave, err := e.enter(ctx)
+	turn, err := e.turns.enter(ctx, uint64(len(e.base.memory)))
 	if err != nil {
 		return err
 	}
-	defer leave()
+	defer e.turns.leave(turn)
 	s, err := e.take(ctx, e.base, uint32(len(e.base.memory)))
 	if err != nil {
 		return err
 	}
 	defer e.give(ctx, s)
 	s.slice = &slice{limits: e.options.Limits}
-	s.startMeter(ctx, e.options.Limits, usage{})
+	s.startMeter(ctx, e, turn, usage{})
 	err = s.check(context.WithValue(context.WithoutCancel(ctx), sandboxKey{}, s), src)
 	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)

@@ -43,14 +43,18 @@ func fuelFor(d time.Duration) int64 { return int64(min(d, maxCPU).Seconds() * fu
 // meter counts the fuel of a slice, and stops it.
 type meter struct {
 	ctx   context.Context // of the slice, which ends when it is done; nil while booting
-	fuel  int64           // used as of the last tick
+	turns *turns
+	turn  *turn
+	fuel  int64 // used as of the last tick
 	most  int64
 	until time.Time
 }
 
 // startMeter begins a slice of a body that has used so much before.
-func (s *sandbox) startMeter(ctx context.Context, l Limits, before usage) {
-	s.meter = meter{ctx: ctx, most: min(fuelFor(l.CPU), fuelFor(l.RunCPU)-before.fuel), until: time.Now().Add(wallFactor * min(l.CPU, maxCPU))}
+func (s *sandbox) startMeter(ctx context.Context, e *Engine, t *turn, before usage) {
+	l := e.options.Limits
+	s.meter = meter{ctx: ctx, turns: &e.turns, turn: t, most: min(fuelFor(l.CPU), fuelFor(l.RunCPU)-before.fuel),
+		until: time.Now().Add(wallFactor * min(l.CPU, maxCPU))}
 	s.fuel.Set(tickFuel)
 }
 
@@ -62,11 +66,22 @@ func (s *sandbox) tick() {
 	m := &s.meter
 	m.fuel = s.used()
 	s.fuel.Set(tickFuel)
+	if m.ctx == nil {
+		return
+	}
+	now := time.Now()
 	switch {
-	case m.ctx == nil:
-	case m.fuel > m.most, time.Now().After(m.until):
+	case m.fuel > m.most, now.After(m.until):
 		panic(errCPU)
 	case m.ctx.Err() != nil:
 		panic(context.Cause(m.ctx))
 	}
+	memory := uint64(s.memory.Size())
+	if memory == m.turn.memory && now.Sub(m.turn.began) < quantum {
+		return
+	}
+	if err := m.turns.pause(m.ctx, m.turn, memory); err != nil {
+		panic(err)
+	}
+	m.until = m.until.Add(time.Since(now)) // the clock stands still for who waits
 }

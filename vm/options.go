@@ -24,8 +24,9 @@ const (
 // Options configure an Engine. The zero value works, but seals with no keys: Keys is required.
 type Options struct {
 	CacheDir    string                                                   // where compiled code is kept between processes; "" keeps none
-	Concurrency int                                                      // slices that run at once; 0 means GOMAXPROCS
-	Queue       int                                                      // slices that may wait for their turn; more get ErrBusy; 0 means 10,000
+	Concurrency int                                                      // processors that slices use; 0 means GOMAXPROCS
+	Memory      uint64                                                   // bytes that slices under way may have together; more wait to begin; 0 means 1 GiB
+	Queue       int                                                      // slices that may wait to begin; more get ErrBusy; 0 means 10,000
 	IdleMemory  uint64                                                   // bytes that idle VMs may keep; 0 means 64 MiB
 	Limits      Limits                                                   // of each task
 	Keys        *keys.Ring                                               // seals and opens snapshots
@@ -40,6 +41,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Queue <= 0 {
 		o.Queue = 10_000
+	}
+	if o.Memory == 0 {
+		o.Memory = 1 << 30
 	}
 	if o.IdleMemory == 0 {
 		o.IdleMemory = 64 << 20

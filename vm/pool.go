@@ -156,7 +156,7 @@ func (e *Engine) give(ctx context.Context, s *sandbox) {
 	} else {
 		e.drop(e.pool.give(s))
 	}
-	e.refill(image, min(cap(e.slots), maxSpare))
+	e.refill(image, min(e.options.Concurrency, maxSpare))
 }
 
 // maxSpare is how many VMs are kept ready of an image that is in use.

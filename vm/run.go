@@ -17,16 +17,16 @@ import (
 // host's own alone, such as ctx being done before a slot was free; what the
 // task did wrong, its source included, is in Outcome.Err.
 func (e *Engine) Start(ctx context.Context, p StartParams) (*Outcome, error) {
-	leave, err := e.enter(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("start task %s: %w", p.Name, err)
-	}
-	defer leave()
 	key, size := keyOf(p), uint32(len(e.base.memory))
 	known := e.loaded.get(key)
 	if known != nil {
 		size = known.delta.size
 	}
+	turn, err := e.turns.enter(ctx, uint64(size))
+	if err != nil {
+		return nil, fmt.Errorf("start task %s: %w", p.Name, err)
+	}
+	defer e.turns.leave(turn)
 	s, err := e.take(ctx, e.base, size)
 	if err != nil {
 		return nil, fmt.Errorf("start task %s: %w", p.Name, err)
@@ -36,7 +36,7 @@ func (e *Engine) Start(ctx context.Context, p StartParams) (*Outcome, error) {
 		memory, _ := s.memory.Read(0, size)
 		known.delta.restore(e.base, memory)
 	}
-	return e.run(ctx, s, p.Frame, state{}, func(ctx context.Context) error {
+	return e.run(ctx, s, turn, p.Frame, state{}, func(ctx context.Context) error {
 		body, err := e.body(ctx, s, p, key, known)
 		if err != nil || s.slice.out.Ended {
 			return err
@@ -75,11 +75,11 @@ func (e *Engine) resume(ctx context.Context, frame uuid.UUID, snap *Snapshot, re
 	if err != nil {
 		return nil, err
 	}
-	leave, err := e.enter(ctx)
+	turn, err := e.turns.enter(ctx, uint64(snap.Size))
 	if err != nil {
 		return nil, err
 	}
-	defer leave()
+	defer e.turns.leave(turn)
 	var s *sandbox
 	from := state{sequence: snap.Sequence}
 	if err := e.codec.open(snap, image, func(o *opened) error {
@@ -96,7 +96,7 @@ func (e *Engine) resume(ctx context.Context, frame uuid.UUID, snap *Snapshot, re
 	}
 	defer e.give(ctx, s)
 	replies = owed(from.open, replies)
-	return e.run(ctx, s, frame, from, func(ctx context.Context) error { return s.settleAll(ctx, replies) })
+	return e.run(ctx, s, turn, frame, from, func(ctx context.Context) error { return s.settleAll(ctx, replies) })
 }
 
 // owed are the replies to open calls, one each. The others come late: the task
@@ -117,14 +117,14 @@ func owed(open []uint32, replies []Reply) []Reply {
 }
 
 // run lets the guest do its work and makes an Outcome of where it got to.
-func (e *Engine) run(ctx context.Context, s *sandbox, frame uuid.UUID, from state, work func(context.Context) error) (*Outcome, error) {
+func (e *Engine) run(ctx context.Context, s *sandbox, turn *turn, frame uuid.UUID, from state, work func(context.Context) error) (*Outcome, error) {
 	limits := e.options.Limits
 	s.slice = &slice{limits: limits, before: from.usage,
 		full: from.usage.lines >= int64(limits.RunLines) || from.usage.lineBytes >= int64(limits.RunLineBytes)}
 	s.slice.out.Open, s.slice.open = from.open, len(from.open)
 	out := &s.slice.out
 	guest := context.WithValue(context.WithoutCancel(ctx), sandboxKey{}, s)
-	s.startMeter(ctx, limits, from.usage)
+	s.startMeter(ctx, e, turn, from.usage)
 	err := s.wake(guest)
 	if err == nil {
 		err = work(guest)
