@@ -40,10 +40,6 @@ func boot(ctx context.Context, s *sandbox, o Options) (*Image, error) {
 	return newImage(s.engine, s.image.anchors, memory), nil
 }
 
-// stackRedZone is kept free below the limit for the few functions that open a
-// small frame without a guard.
-const stackRedZone = 16 << 10
-
 // moveStack gives the guest a stack on its own heap, with a limit.
 func moveStack(ctx context.Context, s *sandbox, _ Options) error {
 	p, err := s.invoke(ctx, s.malloc, stackSize+2*pageSize)
@@ -54,11 +50,6 @@ func moveStack(ctx context.Context, s *sandbox, _ Options) error {
 	s.image.StackHigh = s.image.StackLow + stackSize
 	s.resetStack()
 	return nil
-}
-
-func (s *sandbox) resetStack() {
-	s.stackPointer.Set(uint64(s.image.StackHigh))
-	s.stackLimit.Set(uint64(s.image.StackLow + stackRedZone))
 }
 
 func (s *sandbox) export(ctx context.Context, name string, args ...uint64) (uint64, error) {

@@ -28,6 +28,7 @@
 //	loaded.go                  a task's code, compiled once
 //	sandbox.go host.go wasi.go one VM: calls into the guest and out of it
 //	memory.go os_unix.go       what a VM's memory is made of
+//	stack.go                   the guest's C stack: how far down it may go, and went
 //	string.go                  what comes out of it: strings
 //	rejection.go               promises rejected with nothing awaiting them
 //	slice.go outcome.go call.go clip.go what a slice did

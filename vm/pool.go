@@ -142,6 +142,7 @@ func (e *Engine) newVM(ctx context.Context, image *Image, size uint32) (*sandbox
 		s.close(ctx)
 		return nil, fmt.Errorf("grow a sandbox to %d bytes: over the memory limit, or no memory", size)
 	}
+	s.resetStack() // which is all zeros yet
 	s.reset()
 	return s, nil
 }
@@ -162,7 +163,8 @@ func (e *Engine) give(ctx context.Context, s *sandbox) {
 // maxSpare is how many VMs are kept ready of an image that is in use.
 const maxSpare = 4
 
-// reset makes the sandbox's memory the image's, and zeros beyond.
+// reset makes the sandbox's memory the image's, and zeros beyond, and its
+// globals those of a new one.
 func (s *sandbox) reset() {
 	m, _ := s.memory.Read(0, s.memory.Size())
 	image, low, high := s.image.memory, s.image.StackLow, s.image.StackHigh
@@ -176,23 +178,7 @@ func (s *sandbox) reset() {
 		clear(m[int(high)+copy(m[high:], image[high:]):])
 	}
 	s.known = false
-	clearStack(m[low:high])
+	s.clearStack(m)
 	s.resetStack()
-}
-
-// clearStack zeroes what a slice left on its stack, which is dead but another
-// task's. The stack grows down and most of it is never touched; touching it
-// would make every idle VM a megabyte larger. So it stops where 32 KiB, more
-// than any frame of the engine takes, were zero already.
-func clearStack(stack []byte) {
-	const gap = 32 << 10
-	for end, clean := len(stack), 0; end > 0 && clean < gap; end -= pageSize {
-		page := stack[end-pageSize : end]
-		if isZero(page) {
-			clean += pageSize
-			continue
-		}
-		clear(page)
-		clean = 0
-	}
+	s.fuel.Set(0)
 }

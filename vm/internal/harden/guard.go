@@ -75,25 +75,29 @@ func frameSize(f *reader) []byte {
 	return r.b[start:end]
 }
 
-// appendPrologueGuard: if sp - size < limit, trap. The comparison is signed, so
-// that a difference below address zero counts as below the limit.
+// appendPrologueGuard guards a frame of that size, before it is opened.
 func appendPrologueGuard(b, size []byte) []byte {
-	b = append(b, opGlobalGet, globalStackPointer)
-	b = append(b, size...)
-	b = append(b, opI32Sub)
-	return appendTrapIfBelow(b)
+	wanted := append([]byte{opGlobalGet, globalStackPointer}, size...)
+	return appendGuard(b, append(wanted, opI32Sub))
 }
 
-// appendMoveGuard: if sp < limit, trap.
+// appendMoveGuard guards a stack pointer that is set already.
 func appendMoveGuard(b []byte) []byte {
-	return appendTrapIfBelow(append(b, opGlobalGet, globalStackPointer))
+	return appendGuard(b, []byte{opGlobalGet, globalStackPointer})
 }
 
-func appendTrapIfBelow(b []byte) []byte {
-	return append(b,
-		opGlobalGet, globalStackLimit, opI32LtS,
-		opIf, blockEmpty,
-		opI32Const, 0, opI64Const, TrapStack, opI32Const, 0, opI32Const, 0,
-		opCall, 0, opDrop, opUnreachable,
-		opEnd)
+// appendGuard: if wanted < limit, call the host, which may lower the limit; if it
+// still is, trap. The comparison is signed, so that a difference below address
+// zero counts as below the limit.
+func appendGuard(b, wanted []byte) []byte {
+	b = appendBelowLimit(b, wanted)
+	b = append(b, opIf, blockEmpty, opI32Const, 0, opI64Const, TrapStack)
+	b = append(b, wanted...)
+	b = append(b, opI32Const, 0, opCall, 0, opDrop)
+	b = appendBelowLimit(b, wanted)
+	return append(b, opIf, blockEmpty, opUnreachable, opEnd, opEnd)
+}
+
+func appendBelowLimit(b, wanted []byte) []byte {
+	return append(append(b, wanted...), opGlobalGet, globalStackLimit, opI32LtS)
 }

@@ -5,8 +5,9 @@
 // to static data and checks nothing: some 220 JavaScript frames overwrite the
 // tables that the interpreter runs on. [Rewrite] exports the stack pointer, so
 // that the host can move the stack to a larger block, adds a limit below which
-// it must not go, and guards every place that lowers it. A guest that reaches
-// the limit calls the host function [Guard.Trap], which must not return.
+// it must not go, and guards every place that lowers it. A guest that would go
+// below the limit calls the host function with [TrapStack]: the host lowers the
+// limit, or the guest traps.
 //
 // [AddTracker] adds a function through which the engine tells its host of
 // promises that are rejected with nothing listening.
@@ -26,8 +27,10 @@ const (
 	StackLimit   = "__stack_limit"
 )
 
-// TrapStack is the second argument of the host function when the stack limit
-// was reached; the first, a JSContext, is null as in no call of the engine.
+// TrapStack is the second argument of the host function when the stack pointer
+// would be below the limit; the first, a JSContext, is null as in no call of the
+// engine, and the third is the stack pointer that is wanted. Where the limit is
+// still above that when the host returns, the guest traps.
 const TrapStack = 1
 
 // Counts are the places that a rewrite guarded.

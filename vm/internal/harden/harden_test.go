@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/amberhost/amber/vm/internal/harden"
@@ -39,14 +41,21 @@ func section(id byte, body ...byte) []byte { return append([]byte{id, byte(len(b
 
 var errTrap = errors.New("stack")
 
+// instantiate makes an instance whose host does not give in to guards.
 func instantiate(t *testing.T, wasm []byte) api.Module {
+	t.Helper()
+	return instantiateWith(t, wasm, func(api.Module, uint32) { panic(errTrap) })
+}
+
+// instantiateWith makes one whose guards call below with the stack pointer wanted.
+func instantiateWith(t *testing.T, wasm []byte, below func(m api.Module, wanted uint32)) api.Module {
 	t.Helper()
 	ctx := t.Context()
 	r := wazero.NewRuntime(ctx)
 	t.Cleanup(func() { r.Close(context.Background()) })
-	_, err := r.NewHostModuleBuilder("env").NewFunctionBuilder().WithFunc(func(_ context.Context, c uint32, code uint64, _, _ uint32) uint64 {
+	_, err := r.NewHostModuleBuilder("env").NewFunctionBuilder().WithFunc(func(_ context.Context, m api.Module, c uint32, code uint64, wanted, _ uint32) uint64 {
 		if c == 0 && code == harden.TrapStack {
-			panic(errTrap)
+			below(m, wanted)
 		}
 		return 0
 	}).Export("jsFunctionProxy").Instantiate(ctx)
@@ -86,6 +95,45 @@ func TestStackIsGuarded(t *testing.T) {
 		_, err := m.ExportedFunction(c.function).Call(t.Context(), c.argument)
 		if got := errors.Is(err, errTrap); got != c.traps || err != nil && !got {
 			t.Errorf("%s(%d): %v", c.function, c.argument, err)
+		}
+	}
+}
+
+// TestLimitFollows: a guest goes on under a host that lowers the limit, which
+// hears of the stack pointer wanted, and traps under one that returns without
+// lowering it far enough.
+func TestLimitFollows(t *testing.T) {
+	t.Parallel()
+	const top, limit = 65536, 65536 - 100*64
+	wasm, err := harden.Rewrite(recursive, harden.Counts{Prologues: 1, Moves: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		function string
+		argument uint64
+		lowered  uint32 // to this limit each time the guest asks
+		asks     []uint32
+		traps    bool
+	}{
+		{"f", 99, 0, nil, false},
+		{"f", 299, limit - 200*64, []uint32{limit - 64}, false},
+		{"f", 300, limit - 200*64, []uint32{limit - 64, limit - 201*64}, true},
+		{"f", 100, limit, []uint32{limit - 64}, true},
+		{"g", 100 * 64, 0, nil, false},
+		{"g", 200 * 64, limit - 100*64, []uint32{limit - 100*64}, false},
+		{"g", 200*64 + 1, limit - 100*64, []uint32{limit - 100*64 - 1}, true},
+		{"g", 1 << 17, 0, []uint32{1<<32 - top}, true}, // below address 0
+	} {
+		var asks []uint32
+		m := instantiateWith(t, wasm, func(m api.Module, wanted uint32) {
+			asks = append(asks, wanted)
+			m.ExportedGlobal(harden.StackLimit).(api.MutableGlobal).Set(uint64(c.lowered))
+		})
+		m.ExportedGlobal(harden.StackLimit).(api.MutableGlobal).Set(limit)
+		_, err := m.ExportedFunction(c.function).Call(t.Context(), c.argument)
+		if traps := err != nil; traps != c.traps || traps && !strings.Contains(err.Error(), "unreachable") || !slices.Equal(asks, c.asks) {
+			t.Errorf("%s(%d): %v, asked for %v, want %v", c.function, c.argument, err, asks, c.asks)
 		}
 	}
 }
