@@ -75,6 +75,75 @@ func TestRunCPULimit(t *testing.T) {
 	}
 }
 
+// TestClockLimit: what costs little fuel for its time is stopped by the clock, with
+// fuel left. More tasks than processors run at once, so that fast ones are slow
+// enough as well.
+func TestClockLimit(t *testing.T) {
+	t.Parallel()
+	tasks := 2 * runtime.GOMAXPROCS(0)
+	const limit = 10 * time.Millisecond
+	e := newEngine(t, func(o *vm.Options) { o.Concurrency, o.Limits.CPU = tasks, limit })
+	var all sync.WaitGroup
+	for range tasks {
+		all.Go(func() {
+			out, err := e.Start(context.Background(), vm.StartParams{Frame: frame, Name: "t", Code: `module.exports = async () => { for (;;) await null }`})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			wantError(t, out, service.CodeCPULimit, "CPU time limit exceeded")
+			if out.CPU <= 0 || out.CPU >= limit {
+				t.Errorf("stopped at %v of %v", out.CPU, limit)
+			}
+		})
+	}
+	all.Wait()
+}
+
+// TestUsageOfIncrements: what a body used is carried on where its snapshots are
+// increments: slices that are short each reach RunCPU, and lines RunLines.
+func TestUsageOfIncrements(t *testing.T) {
+	t.Parallel()
+	const runCPU, runLines = 100 * time.Millisecond, 8
+	e := newEngine(t, func(o *vm.Options) { o.Limits.RunCPU, o.Limits.RunLines = runCPU, runLines })
+	out := startAs(t, e, `module.exports = async () => {
+		const kept = Array.from({ length: 5000 }, (_, i) => 'row ' + i);
+		for (let n = 0; ; n++) {
+			console.log(n);
+			for (let i = 0; i < 5e4; i++);
+			kept[n] = await tools.a.b();
+		} }`, "")
+	spent, lines, slices, increments := out.CPU, len(out.Logs), 1, 0
+	last := out.Logs
+	for ; !out.Ended && slices < 1000; slices++ {
+		if out.Snapshot.Increment() {
+			increments++
+		}
+		snap, err := vm.DecodeSnapshot(stored(out.Snapshot)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if out, err = e.Resume(t.Context(), frame, snap, []vm.Reply{value(out.Open[0], "0")}); err != nil {
+			t.Fatal(err)
+		}
+		spent += out.CPU
+		lines += len(out.Logs)
+		if len(out.Logs) > 0 {
+			last = out.Logs
+		}
+	}
+	wantError(t, out, service.CodeCPULimit, "CPU time limit exceeded")
+	if spent < runCPU || spent > runCPU*3/2 {
+		t.Errorf("%d slices of %v in all", slices, spent)
+	}
+	if lines != runLines || !strings.HasPrefix(last[len(last)-1].Message, fmt.Sprintf("the task has written %d lines", runLines-1)) {
+		t.Errorf("%d lines in %d slices, the last %q", lines, slices, last[len(last)-1].Message)
+	}
+	if increments < slices/2 {
+		t.Errorf("%d increments in %d slices", increments, slices)
+	}
+}
+
 // TestFuelIsFair: the same work costs the same, alone or beside others.
 func TestFuelIsFair(t *testing.T) {
 	t.Parallel()
