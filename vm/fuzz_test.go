@@ -40,7 +40,7 @@ func FuzzHostABI(f *testing.F) {
 	e := fuzzEngine(f)
 	const end, str = 1<<32 - 8, uint64(0xfffffff9) << 32
 	for _, seed := range [][5]uint64{
-		{0, 0, 0, 4, 0}, {0, 1, 0, 4, end}, {0, 1, 0, 4, 1<<32 - 1}, {0, 1, 5, 1 << 31, 4096}, {0, 0, harden.Tick, 0, 0}, {0, 0, harden.TrapStack, 0, 0}, {0, 0, harden.TrapStack, 1 << 19, 0}, {0, 0, harden.TrapStack, 1 << 31, 0},
+		{0, 0, 0, 4, 0}, {0, 1, 0, 4, end}, {0, 1, 0, 4, 1<<32 - 1}, {0, 1, 5, 1 << 31, 4096}, {0, 0, harden.Tick, 0, 0}, {0, 0, harden.TrapStack, 0, 0},
 		{0, 0, 1, 8, harden.Rejected}, {0, 0, str, end, harden.Rejected}, {0, 0, 0, end, harden.Heard}, {0, 0, 99, 99, 99},
 		{opCall, 1, 1, str | end, 0}, {opCall, 1, 1, str | 1<<20, 0}, {opCall, 1, 0, str, 0}, {opLog, 1, str | 4, str | 1<<31, 0}, {opDone, 1, str, 0, 0},
 		{opFail, 1, str | 1234567, 0, 0}, {opRandom, 1, 1 << 16, 0, 0}, {opRandom, 1, 1<<31 - 1, 0, 0}, {opCancel, 1, 7, 0, 0}, {opDone, 1, 1 << 63, 0, 0},

@@ -67,7 +67,7 @@ func (s *sandbox) guardCall(ctx context.Context, value uint64, object, what uint
 	case value == harden.Tick:
 		s.tick()
 	case value == harden.TrapStack:
-		s.lowerStackLimit(int32(object))
+		panic(errStackOverflow)
 	default:
 		panic(errHostCall)
 	}

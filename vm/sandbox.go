@@ -26,7 +26,7 @@ type sandbox struct {
 
 	rejections []rejection // in this turn, of promises that nothing listens to
 
-	stackPointer, stackLimit, fuel api.MutableGlobal
+	stackPointer, stackLimit, stackFloor, fuel api.MutableGlobal
 
 	meter meter
 
@@ -59,6 +59,7 @@ func (e *Engine) newSandbox(ctx context.Context, m *module) (*sandbox, error) {
 	s := &sandbox{engine: m, module: module, memory: module.Memory(), live: &e.pool.live}
 	s.stackPointer, _ = module.ExportedGlobal(harden.StackPointer).(api.MutableGlobal)
 	s.stackLimit, _ = module.ExportedGlobal(harden.StackLimit).(api.MutableGlobal)
+	s.stackFloor, _ = module.ExportedGlobal(harden.StackFloor).(api.MutableGlobal)
 	s.fuel, _ = module.ExportedGlobal(harden.Fuel).(api.MutableGlobal)
 	for name, at := range map[string][]*api.Function{
 		"QJS_Call":             {&s.qjsCall},

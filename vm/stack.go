@@ -1,43 +1,25 @@
 package vm
 
-// The guest's C stack grows down. Its limit follows it down in steps, so that it
-// also says how far down the stack was ever written.
+// The guest's C stack grows down. Its guards take the stack limit down along with
+// it, so that the limit says how far the stack was ever written.
 
-const (
-	// stackStep is how far the limit is lowered at a time, in bytes.
-	stackStep = 64 << 10
-	// stackRedZone is kept free below the limit for the few functions that open a
-	// small frame without a guard.
-	stackRedZone = 16 << 10
-)
+// stackRedZone is kept free below the stack's floor, and may be written below its
+// limit, for the few functions that open a small frame without a guard.
+const stackRedZone = 16 << 10
 
-// resetStack empties the stack and sets the limit to the first step.
+// resetStack empties the stack. Its limit starts at the top.
 func (s *sandbox) resetStack() {
 	s.stackPointer.Set(uint64(s.image.StackHigh))
-	s.stackLimit.Set(uint64(max(s.stackFloor(), int32(s.image.StackHigh)-stackStep)))
-}
-
-// stackFloor is below what no stack pointer goes.
-func (s *sandbox) stackFloor() int32 { return int32(s.image.StackLow + stackRedZone) }
-
-// lowerStackLimit is called by guest code that wants a stack pointer below the
-// limit. A panic unwinds it.
-func (s *sandbox) lowerStackLimit(wanted int32) {
-	floor, limit := s.stackFloor(), int32(s.stackLimit.Get())
-	if wanted < floor {
-		panic(errStackOverflow)
-	}
-	for wanted < limit {
-		limit = max(floor, limit-stackStep)
-	}
-	s.stackLimit.Set(uint64(limit))
+	s.stackLimit.Set(uint64(s.image.StackHigh))
+	s.stackFloor.Set(uint64(s.image.StackLow + stackRedZone))
 }
 
 // clearStack zeroes what a slice left on its stack, which is dead but another
-// task's: from the lowest limit on, below which nothing was written but the red
-// zone. A page that is zero is not touched: that would make an idle VM larger.
+// task's. What is below the limit and its red zone was never written, and is not
+// touched: that would make every idle VM a megabyte larger.
 func (s *sandbox) clearStack(memory []byte) {
-	stack := memory[uint32(s.stackLimit.Get())-stackRedZone : s.image.StackHigh]
+	low := (uint32(s.stackLimit.Get()) - stackRedZone) &^ (pageSize - 1)
+	stack := memory[low:s.image.StackHigh]
 	for ; len(stack) > 0; stack = stack[pageSize:] {
 		if page := stack[:pageSize]; !isZero(page) {
 			clear(page)

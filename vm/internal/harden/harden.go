@@ -4,10 +4,11 @@
 // As built, the engine keeps its C stack in 64 KiB of linear memory right next
 // to static data and checks nothing: some 220 JavaScript frames overwrite the
 // tables that the interpreter runs on. [Rewrite] exports the stack pointer, so
-// that the host can move the stack to a larger block, adds a limit below which
-// it must not go, and guards every place that lowers it. A guest that would go
-// below the limit calls the host function with [TrapStack]: the host lowers the
-// limit, or the guest traps.
+// that the host can move the stack to a larger block, adds a limit and a floor,
+// and guards every place that lowers the stack pointer. A guest that goes below
+// the limit takes the limit along: it says how far down the stack was ever used.
+// A guest that would go below the floor calls the host function with
+// [TrapStack], which must not return.
 //
 // [AddTracker] adds a function through which the engine tells its host of
 // promises that are rejected with nothing listening.
@@ -21,16 +22,16 @@ package harden
 
 import "fmt"
 
-// The exports that [Rewrite] adds. Both are mutable i32 globals.
+// The exports that [Rewrite] adds. All are mutable i32 globals.
 const (
 	StackPointer = "__stack_pointer"
-	StackLimit   = "__stack_limit"
+	StackLimit   = "__stack_limit" // the lowest stack pointer since the host set it
+	StackFloor   = "__stack_floor" // below which no stack pointer goes
 )
 
 // TrapStack is the second argument of the host function when the stack pointer
-// would be below the limit; the first, a JSContext, is null as in no call of the
-// engine, and the third is the stack pointer that is wanted. Where the limit is
-// still above that when the host returns, the guest traps.
+// would be below the floor; the first, a JSContext, is null as in no call of the
+// engine.
 const TrapStack = 1
 
 // Counts are the places that a rewrite guarded.

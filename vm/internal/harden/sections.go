@@ -2,10 +2,11 @@ package harden
 
 import "fmt"
 
-// The engine has one global, its stack pointer; the limit becomes the second.
+// The engine has one global, its stack pointer; the limit and the floor are added.
 const (
 	globalStackPointer = 0
 	globalStackLimit   = 1
+	globalStackFloor   = 2
 )
 
 const (
@@ -29,8 +30,8 @@ func checkImports(body []byte) ([]byte, error) {
 	return body, nil
 }
 
-// addLimit appends the stack limit to the module's globals. It starts at zero,
-// which no stack pointer is below: an instance is guarded once a limit is set.
+// addLimit appends the stack's limit and floor to the module's globals. They start
+// at zero, which no stack pointer is below: an instance is guarded once they are set.
 func addLimit(body []byte) ([]byte, error) {
 	r := &reader{b: body}
 	count, start := r.u32(), r.p
@@ -41,9 +42,12 @@ func addLimit(body []byte) ([]byte, error) {
 	if count != 1 || typ != typeI32 || mut != mutable {
 		return nil, fmt.Errorf("%d globals, the first of type %#x: want one mutable i32", count, typ)
 	}
-	out := appendU32(nil, count+1)
+	out := appendU32(nil, count+2)
 	out = append(out, body[start:]...)
-	return append(out, typeI32, mutable, opI32Const, 0, opEnd), nil
+	for range 2 {
+		out = append(out, typeI32, mutable, opI32Const, 0, opEnd)
+	}
+	return out, nil
 }
 
 func addExports(body []byte) ([]byte, error) {
@@ -52,10 +56,11 @@ func addExports(body []byte) ([]byte, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
-	out := appendU32(nil, count+2)
+	out := appendU32(nil, count+3)
 	out = append(out, body[r.p:]...)
 	out = appendExport(out, StackPointer, globalStackPointer)
-	return appendExport(out, StackLimit, globalStackLimit), nil
+	out = appendExport(out, StackLimit, globalStackLimit)
+	return appendExport(out, StackFloor, globalStackFloor), nil
 }
 
 func appendExport(b []byte, name string, global uint32) []byte {
