@@ -5,8 +5,9 @@
 // to static data and checks nothing: some 220 JavaScript frames overwrite the
 // tables that the interpreter runs on. [Rewrite] exports the stack pointer, so
 // that the host can move the stack to a larger block, adds a limit and a floor,
-// and guards every place that lowers the stack pointer. A guest that goes below
-// the limit takes the limit along: it says how far down the stack was ever used.
+// and guards every place that lowers the stack pointer. Where frames are of any
+// size (alloca), going below the limit takes the limit along: it says how far down
+// such a frame ever was.
 // A guest that would go below the floor calls the host function with
 // [TrapStack], which must not return.
 //
@@ -25,7 +26,7 @@ import "fmt"
 // The exports that [Rewrite] adds. All are mutable i32 globals.
 const (
 	StackPointer = "__stack_pointer"
-	StackLimit   = "__stack_limit" // the lowest stack pointer since the host set it
+	StackLimit   = "__stack_limit" // the lowest that alloca left the stack pointer at since the host set it
 	StackFloor   = "__stack_floor" // below which no stack pointer goes
 )
 
