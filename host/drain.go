@@ -16,10 +16,7 @@ func isProbe(r *http.Request) bool { return r.URL.Path == "/health" || r.URL.Pat
 // and so do connections: each is closed with its next answer, not before, so that
 // no request is lost to a close.
 func (s *site) drain(grace time.Duration) {
-	s.mu.Lock()
-	s.draining = true
-	s.calm()
-	s.mu.Unlock()
+	s.turnAway()
 	for range 2 {
 		select {
 		case <-s.quiet:
@@ -33,6 +30,14 @@ func (s *site) drain(grace time.Duration) {
 	for conn := range s.underWay {
 		conn.Close() // it has been told and does not listen
 	}
+}
+
+// turnAway refuses requests from now on, but for probes.
+func (s *site) turnAway() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.draining = true
+	s.calm()
 }
 
 // lastAnswer is how long answers have to leave when the port closes.

@@ -47,6 +47,7 @@ func (h *Host) serve(ctx context.Context, s *site, b *building, watcher *watcher
 	})
 	g.Go(func() error {
 		<-stopping.Done()
+		s.turnAway() // before anybody hears that it drains
 		b.draining.Store(true)
 		c.Supervisor.tell(c.Log, notifyStopping)
 		s.drain(c.grace())
@@ -78,7 +79,6 @@ func (h *Host) giveNotice(ctx, stopping context.Context, b *building) {
 	case <-stopping.Done():
 		return
 	}
-	b.draining.Store(true)
 	notice := h.config.DrainNotice
 	select {
 	case <-b.processor.Ready():
@@ -88,6 +88,7 @@ func (h *Host) giveNotice(ctx, stopping context.Context, b *building) {
 	if notice == 0 {
 		return
 	}
+	b.draining.Store(true)
 	h.config.Log.Info("the drain begins soon: /ready says so already, all else is served as before", "in", notice.String())
 	select {
 	case <-time.After(notice):
