@@ -26,27 +26,15 @@ func earlier() *edition {
 
 func engineWith(t *testing.T, ring *keys.Ring, load func(Digest) ([]byte, error), editions ...*edition) *Engine {
 	t.Helper()
-	e, err := New(t.Context(), Options{Keys: ring, CacheDir: SharedCache, editions: editions,
+	return insideEngine(t, Options{Keys: ring, editions: editions,
 		LoadImage: func(_ context.Context, d Digest) ([]byte, error) { return load(d) }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { e.Close(context.Background()) })
-	return e
 }
 
 // TestCarriedEngine: a host that carries an earlier engine along goes on with
 // what that one suspended, on it; a host that does not says so.
 func TestCarriedEngine(t *testing.T) {
 	t.Parallel()
-	entry, err := keys.NewKey("test")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ring, err := keys.ParseRing(entry)
-	if err != nil {
-		t.Fatal(err)
-	}
+	ring := insideRing(t)
 	none := func(Digest) ([]byte, error) { return nil, errors.New("no images") }
 	old := engineWith(t, ring, none, earlier())
 	frame := uuid.New()

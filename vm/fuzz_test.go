@@ -18,20 +18,7 @@ import (
 // fuzzEngine is an engine for fuzzing, with small limits.
 func fuzzEngine(f *testing.F) *Engine {
 	f.Helper()
-	entry, err := keys.NewKey("test")
-	if err != nil {
-		f.Fatal(err)
-	}
-	ring, err := keys.ParseRing(entry)
-	if err != nil {
-		f.Fatal(err)
-	}
-	e, err := New(context.Background(), Options{Keys: ring, CacheDir: SharedCache, Concurrency: 1, Limits: Limits{Memory: 8 << 20, CPU: 100 * time.Millisecond}})
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Cleanup(func() { e.Close(context.Background()) })
-	return e
+	return insideEngine(f, Options{Concurrency: 1, Limits: Limits{Memory: 8 << 20, CPU: 100 * time.Millisecond}})
 }
 
 // FuzzHostABI calls everything that a guest can call with any arguments, as a

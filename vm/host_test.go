@@ -5,27 +5,13 @@ import (
 	"errors"
 	"testing"
 	"time"
-
-	"github.com/amberhost/amber/supabase/keys"
 )
 
 // TestHostArguments hands a task's code the host function itself, which no task
 // gets: what it passes runs nothing and does not take the host along.
 func TestHostArguments(t *testing.T) {
 	t.Parallel()
-	entry, err := keys.NewKey("test")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ring, err := keys.ParseRing(entry)
-	if err != nil {
-		t.Fatal(err)
-	}
-	e, err := New(t.Context(), Options{Keys: ring, CacheDir: SharedCache, Concurrency: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { e.Close(context.Background()) })
+	e := insideEngine(t, Options{Concurrency: 1})
 	for code, want := range map[string]error{
 		`host(4, '"x"', 0, 0)`: nil,
 		`host(4, { toString() { console.log('nested'); return '"x"' } }, 0, 0)`: errHostCall,

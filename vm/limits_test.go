@@ -428,7 +428,7 @@ func TestOtherMemoryLimit(t *testing.T) {
 		o.Limits.Memory = 8 << 20
 		o.LoadImage = func(context.Context, vm.Digest) ([]byte, error) { return shared.Image().Encode() }
 	})
-	if _, err := small.Resume(t.Context(), frame, out.Snapshot, nil); err == nil || errors.Is(err, vm.ErrBadSnapshot) || !strings.Contains(err.Error(), "raise AMBER_LIMIT_MEMORY") {
+	if _, err := small.Resume(t.Context(), frame, out.Snapshot, nil); err == nil || errors.Is(err, vm.ErrBadSnapshot) || !strings.Contains(err.Error(), "raise its limit of memory") {
 		t.Errorf("%v", err)
 	}
 }

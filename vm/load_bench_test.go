@@ -3,27 +3,13 @@ package vm
 import (
 	"context"
 	"testing"
-
-	"github.com/amberhost/amber/supabase/keys"
 )
 
 // BenchmarkLoad compares the ways to bring a task's code into a VM: compiling
 // its source, reading the engine's bytecode, and restoring what compiling it left
 // in memory, which is what [loaded] does.
 func BenchmarkLoad(b *testing.B) {
-	entry, err := keys.NewKey("test")
-	if err != nil {
-		b.Fatal(err)
-	}
-	ring, err := keys.ParseRing(entry)
-	if err != nil {
-		b.Fatal(err)
-	}
-	e, err := New(context.Background(), Options{Keys: ring, CacheDir: SharedCache})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer e.Close(context.Background())
+	e := insideEngine(b, Options{})
 	s, err := e.newVM(context.Background(), e.base, uint32(len(e.base.memory)))
 	if err != nil {
 		b.Fatal(err)

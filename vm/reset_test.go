@@ -2,32 +2,17 @@ package vm
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"testing"
 
-	"github.com/amberhost/amber/supabase/keys"
 	"github.com/google/uuid"
 )
 
 // soloEngine is one whose pool has a single VM at a time, under a key of its own.
 func soloEngine(t *testing.T, l Limits) *Engine {
 	t.Helper()
-	entry, err := keys.NewKey("test")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ring, err := keys.ParseRing(entry)
-	if err != nil {
-		t.Fatal(err)
-	}
-	e, err := New(t.Context(), Options{Keys: ring, CacheDir: SharedCache, Concurrency: 1, Limits: l})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { e.Close(context.Background()) })
-	return e
+	return insideEngine(t, Options{Concurrency: 1, Limits: l})
 }
 
 // wide is a function with an operand stack of 48 KB, which the engine allocates

@@ -3,6 +3,7 @@ package vm
 import (
 	"context"
 	"errors"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -15,6 +16,15 @@ func newTurns(processors, queue int, most uint64) *turns {
 
 // overdue makes a turn one that has computed for a quantum.
 func overdue(t *turn) { t.began = t.began.Add(-time.Hour) }
+
+// awaitQueued returns when n wait for a processor, outside or parked.
+func awaitQueued(s *turns, n int) {
+	for waiting := -1; waiting != n; runtime.Gosched() {
+		s.mu.Lock()
+		waiting = len(s.outside) + len(s.parked)
+		s.mu.Unlock()
+	}
+}
 
 // TestFreshFirst: who has not begun goes before who has computed for a quantum,
 // and those take turns.
@@ -32,17 +42,6 @@ func TestFreshFirst(t *testing.T) {
 	var order []string
 	var mu sync.Mutex
 	note := func(what string) { mu.Lock(); order = append(order, what); mu.Unlock() }
-	queued := func(n int) {
-		for {
-			s.mu.Lock()
-			waiting := len(s.outside) + len(s.parked)
-			s.mu.Unlock()
-			if waiting == n {
-				return
-			}
-			time.Sleep(time.Millisecond)
-		}
-	}
 	var all sync.WaitGroup
 	all.Go(func() {
 		b, err := s.enter(ctx, 1)
@@ -61,14 +60,14 @@ func TestFreshFirst(t *testing.T) {
 			note("c begins")
 			s.leave(c)
 		})
-		queued(2) // a is parked, c is outside
+		awaitQueued(s, 2) // a is parked, c is outside
 		if err := s.pause(ctx, b, 1); err != nil {
 			t.Error(err)
 		}
 		note("b goes on")
 		s.leave(b)
 	})
-	queued(1)
+	awaitQueued(s, 1)
 	if err := s.pause(ctx, a, 1); err != nil || !a.runs { // not yet a quantum
 		t.Fatal(err)
 	}
@@ -145,11 +144,7 @@ func TestGivingUpTurns(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	failed := make(chan error)
 	go func() { _, err := s.enter(ctx, 60); failed <- err }()
-	for waiting := 0; waiting == 0; {
-		s.mu.Lock()
-		waiting = len(s.outside)
-		s.mu.Unlock()
-	}
+	awaitQueued(s, 1)
 	if _, err := s.enter(t.Context(), 1); !errors.Is(err, ErrBusy) {
 		t.Errorf("beyond the queue: %v", err)
 	}
@@ -159,11 +154,7 @@ func TestGivingUpTurns(t *testing.T) {
 	}
 	b := make(chan *turn)
 	go func() { turn, _ := s.enter(t.Context(), 10); b <- turn }()
-	for waiting := 0; waiting == 0; {
-		s.mu.Lock()
-		waiting = len(s.outside)
-		s.mu.Unlock()
-	}
+	awaitQueued(s, 1)
 	overdue(a)
 	if err := s.pause(ctx, a, 60); !errors.Is(err, why) {
 		t.Errorf("parked: %v", err)
