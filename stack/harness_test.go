@@ -42,8 +42,13 @@ var engine = sync.OnceValues(func() (*vm.Engine, error) {
 	return newEngine(r)
 })
 
+// engineCache keeps compiled code for all processes of these tests.
+func engineCache() string {
+	return filepath.Join(os.TempDir(), fmt.Sprintf("amber-test-cache-%d", os.Getuid()))
+}
+
 func newEngine(r *keys.Ring) (*vm.Engine, error) {
-	dir := filepath.Join(os.TempDir(), fmt.Sprintf("amber-test-cache-%d", os.Getuid()))
+	dir := engineCache()
 	// Loops are to be stopped by what is tested, not by their limit.
 	return vm.New(context.Background(), vm.Options{CacheDir: dir, Keys: r, Limits: vm.Limits{CPU: time.Hour, RunCPU: time.Hour}})
 }

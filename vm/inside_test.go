@@ -44,6 +44,13 @@ func insideEngine(tb testing.TB, o Options) *Engine {
 	return e
 }
 
+// UnderWay is how many slices have begun and not ended.
+func (e *Engine) UnderWay() int {
+	e.turns.mu.Lock()
+	defer e.turns.mu.Unlock()
+	return len(e.turns.inside)
+}
+
 // IdlePages are the pages of memory that idle VMs have taken, and their number.
 func (e *Engine) IdlePages() (pages, vms int) {
 	e.pool.mu.Lock()

@@ -385,7 +385,8 @@ func TestBusy(t *testing.T) {
 // a call, however many there are.
 func TestClearedTimers(t *testing.T) {
 	t.Parallel()
-	out := start(t, `module.exports = async () => {
+	e := newEngine(t, func(o *vm.Options) { o.Limits.Value = 10_000 })
+	out := startAs(t, e, `module.exports = async () => {
 		const kept = setTimeout(() => {}, 5);
 		for (let i = 0; i < 30000; i++) clearTimeout(setTimeout(() => {}, i));
 		const answer = tools.a.b();
@@ -446,6 +447,12 @@ func TestLoopsStarveNobody(t *testing.T) {
 			ended <- err
 		}()
 	}
+	for began := time.Now(); e.UnderWay() < cap(ended); { // all of them, though two could keep both processors
+		runtime.Gosched()
+		if time.Since(began) > time.Minute {
+			t.Fatal("the loops that began first let no other begin")
+		}
+	}
 	for n := range 20 {
 		wantResult(t, startAs(t, e, `module.exports = async (n) => n`, fmt.Sprint(n)), fmt.Sprint(n))
 	}
@@ -472,4 +479,13 @@ func TestMemoryOfManySlices(t *testing.T) {
 		})
 	}
 	all.Wait()
+}
+
+// TestFirstSnapshotIsSmall: what compiling and checking a task leave behind is not
+// part of what it remembers.
+func TestFirstSnapshotIsSmall(t *testing.T) {
+	t.Parallel()
+	if n := len(start(t, smallTask, `{}`).Snapshot.Encode()); n > 6<<10 {
+		t.Errorf("a small task's first snapshot has %d bytes", n)
+	}
 }

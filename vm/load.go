@@ -50,12 +50,12 @@ func newSource(task, code string) (source, *service.Error) {
 	return source{fileName(task), code}, nil
 }
 
-// load brings a task's code into the sandbox, which is as its image otherwise. It
-// returns the function of its body, or undefined for an ES module, which is then
-// compiled under its file name; refused says what is wrong with the code.
+// load brings a task's code into the sandbox. It returns the function of its body,
+// or undefined for an ES module, which is then compiled under its file name;
+// refused says what is wrong with the code.
 //
 // Nothing of the code is evaluated before it is known to be a body or a module
-// and nothing else. What compiling it for that leaves behind is taken away again.
+// and nothing else.
 func (s *sandbox) load(ctx context.Context, p StartParams) (body uint64, refused *service.Error, err error) {
 	src, refused := newSource(p.Name, p.Code)
 	if refused != nil {
@@ -63,10 +63,6 @@ func (s *sandbox) load(ctx context.Context, p StartParams) (body uint64, refused
 	}
 	bodyError, err := s.compileBody(ctx, src)
 	if err != nil {
-		return 0, nil, err
-	}
-	s.reset()
-	if err := s.wake(ctx); err != nil {
 		return 0, nil, err
 	}
 	if bodyError == nil {
