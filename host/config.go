@@ -67,8 +67,10 @@ type Config struct {
 
 	HostName    string        // among those that share the database; "" means this machine's name and the process id
 	TaskLimits  vm.Limits     // of each task; zero fields mean vm's defaults
-	Memory      int64         // bytes that tasks which compute may take together; 0 means vm's default
+	Memory      int64         // bytes that tasks which compute may take together, and a quarter of that for what goes to and from them; 0 means the defaults
 	MaxBodies   int           // runs that this host works for at once; 0 means stack's default
+	MaxDepth    int           // tasks nested in each other; 0 means stack's default
+	MaxNested   int           // tasks that a run and those nested in it may start; 0 means stack's default
 	Drain       time.Duration // what requests, runs and calls have to come to rest when Run's context ends; 0 means 5 s
 	DrainNotice time.Duration // how long before that /ready says so, and all is served as before; 0 does not
 	BodyLimit   int64         // bytes of a request's body, decompressed; 0 means DefaultBodyLimit

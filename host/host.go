@@ -124,6 +124,9 @@ func (b *building) join(c Config, ring *keys.Ring) {
 		Exclusive: b.database.server != nil, // whoever has the data directory is alone
 		Poll:      b.database.pooler.polls(),
 		MaxBodies: c.MaxBodies,
+		MaxDepth:  c.MaxDepth,
+		MaxNested: c.MaxNested,
+		Memory:    c.Memory / 4,
 		Drain:     c.Drain - 2*c.grace(),
 		Log:       c.Log,
 	})

@@ -7,7 +7,7 @@ import (
 	"github.com/amberhost/amber/vm"
 )
 
-// limitTable is what a task may use: see [vm.Limits].
+// limitTable is what a task may use: see [vm.Limits] and [stack.Config].
 func limitTable() []setting {
 	limit := func(name, env, help, value string, take func(*Config, given) error) setting {
 		return setting{Setting: Setting{Name: name, Env: []string{env}, Help: help}, value: value, take: take}
@@ -21,6 +21,10 @@ func limitTable() []setting {
 			bytesOf(func(l *vm.Limits, n int64) { l.Memory = uint32(n) }, 4<<20, 1<<30)),
 		limit("limit-calls", "AMBER_LIMIT_CALLS", "how many calls of a run may be in flight; more of them wait their turn", "1000",
 			count(func(c *Config) *int { return &c.TaskLimits.Calls }, 1, 1_000_000)),
+		limit("limit-depth", "AMBER_LIMIT_DEPTH", "how deep tasks may be nested in each other", "1000",
+			count(func(c *Config) *int { return &c.MaxDepth }, 1, 1_000_000)),
+		limit("limit-nested", "AMBER_LIMIT_NESTED", "how many tasks a run and those nested in it may start, about", "100000",
+			count(func(c *Config) *int { return &c.MaxNested }, 1, math.MaxInt32)),
 		limit("limit-value", "AMBER_LIMIT_VALUE", "how large a result, a reply, an input, or the arguments of a call may be", "8MiB",
 			bytesOf(func(l *vm.Limits, n int64) { l.Value = int(n) }, 1<<10, 256<<20)),
 		limit("limit-snapshot", "AMBER_LIMIT_SNAPSHOT", "how large a waiting task may be, compressed", "16MiB",

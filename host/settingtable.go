@@ -119,7 +119,7 @@ func table(mode Mode) []setting {
 			Help: "how many runs this host works for at once"},
 			take: count(func(c *Config) *int { return &c.MaxBodies }, 1, 1_000_000)},
 		{Setting: Setting{Name: "memory", Env: []string{"AMBER_MEMORY"},
-			Help: "how much memory tasks that compute may take together; more of them wait to begin"},
+			Help: "how much memory tasks that compute may take together, more of them wait to begin; a quarter as much is for what goes to and from them"},
 			value: "1GiB", take: size(func(c *Config) *int64 { return &c.Memory })},
 		{Setting: Setting{Name: "body-limit", Env: []string{"AMBER_BODY_LIMIT"},
 			Help: "how large the body of a request may be"},

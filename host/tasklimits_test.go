@@ -50,11 +50,14 @@ func TestTaskLimitSettings(t *testing.T) {
 	t.Parallel()
 	c, err := fromEnv("AMBER_LIMIT_CPU", "1s", "AMBER_LIMIT_RUN_CPU", "2s", "AMBER_LIMIT_MEMORY", "5MiB", "AMBER_LIMIT_CALLS", "4",
 		"AMBER_LIMIT_VALUE", "5KiB", "AMBER_LIMIT_SNAPSHOT", "70KiB", "AMBER_LIMIT_LOG_LINES", "7", "AMBER_LIMIT_LOG_BYTES", "8KiB",
-		"AMBER_LIMIT_RUN_LOG_LINES", "9", "AMBER_LIMIT_RUN_LOG_BYTES", "10KiB")
+		"AMBER_LIMIT_RUN_LOG_LINES", "9", "AMBER_LIMIT_RUN_LOG_BYTES", "10KiB", "AMBER_LIMIT_DEPTH", "11", "AMBER_LIMIT_NESTED", "12")
 	want := vm.Limits{CPU: time.Second, RunCPU: 2 * time.Second, Memory: 5 << 20, Calls: 4, Value: 5 << 10, Snapshot: 70 << 10,
 		Lines: 7, LineBytes: 8 << 10, RunLines: 9, RunLineBytes: 10 << 10}
 	if err != nil || c.TaskLimits != want {
 		t.Errorf("got %+v, want %+v, %v", c.TaskLimits, want, err)
+	}
+	if c.MaxDepth != 11 || c.MaxNested != 12 {
+		t.Errorf("tasks may be nested %d deep and %d in all", c.MaxDepth, c.MaxNested)
 	}
 	if c, err = fromEnv(); err != nil || c.TaskLimits != vm.DefaultLimits() {
 		t.Errorf("by default %+v, vm has %+v, %v", c.TaskLimits, vm.DefaultLimits(), err)

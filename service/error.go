@@ -40,6 +40,8 @@ const (
 	CodeResultTooLarge    = "RESULT_TOO_LARGE"    // of a task or a service
 	CodeArgumentsTooLarge = "ARGUMENTS_TOO_LARGE" // of one call
 	CodeSnapshotTooLarge  = "SNAPSHOT_TOO_LARGE"  // a task that waits remembers too much
+	CodeDepthLimit        = "DEPTH_LIMIT"         // tasks are nested in each other too deep
+	CodeNestedLimit       = "NESTED_LIMIT"        // a run has too many tasks nested in it
 	CodeCancelled         = "CANCELLED"           // the caller ended before this call did
 	CodeImportUnsupported = "IMPORT_UNSUPPORTED"  // a task used import
 )

@@ -81,6 +81,13 @@ type Service interface {
 	Call(ctx context.Context, call Call, meta Meta) (json.RawMessage, error)
 }
 
+// Sizer is implemented by services whose replies may be large: a host makes no
+// more of their calls at once than it has memory for.
+type Sizer interface {
+	// MaxReply is how many bytes a reply may have.
+	MaxReply() int
+}
+
 // Secretive is implemented by services whose calls carry secrets: their rows
 // show {"redacted": true} instead.
 type Secretive interface {

@@ -21,7 +21,9 @@ const (
 // have no code: only Start and rows of others can give some.
 type request struct {
 	service.Call
-	Code string `json:"code,omitempty"` // given with the request; "" for a published task's
+	Code  string     `json:"code,omitempty"`  // given with the request; "" for a published task's
+	Depth int        `json:"depth,omitempty"` // of a task: how many others it is nested in
+	Root  *uuid.UUID `json:"root,omitempty"`  // the run of the first of them
 }
 
 // putBytes queues the exact bytes of a call or a reply, encrypted. The row's id
@@ -110,12 +112,23 @@ func (s *Store) replies(rows pgx.Rows) ([]Reply, error) {
 	return out, nil
 }
 
+// pieceBytes bounds the replies that a body gets at once, if they are more than one.
+const pieceBytes = 16 << 20
+
+// repliesSQL are the next replies for the body @body, not more than @most bytes of
+// them: of the others none is read.
 const repliesSQL = `
-	select s.id, s.call_id, s.status, s.result, s.error, r.key_id, r.data
-	from public.stack_runs s left join amber.replies r on r.stack_run_id = s.id and r.kind = 'reply'
-	where s.parent_stack_run_id = @body and not s.delivered and s.call_id is not null
-		and s.status in ('completed', 'failed', 'cancelled')
-	order by coalesce(s.due_at, s.ended_at), s.call_id`
+	select id, call_id, status, result, error, key_id, data from (
+		select s.id, s.call_id, s.status, s.result, s.error, r.key_id, r.data, coalesce(s.due_at, s.ended_at) as at,
+			row_number() over next as n,
+			sum(coalesce(octet_length(r.data), octet_length(s.result::text), 0)) over next as bytes
+		from public.stack_runs s left join amber.replies r on r.stack_run_id = s.id and r.kind = 'reply'
+		where s.parent_stack_run_id = @body and not s.delivered and s.call_id is not null
+			and s.status in ('completed', 'failed', 'cancelled')
+		window next as (order by coalesce(s.due_at, s.ended_at), s.call_id)
+	) ended
+	where n = 1 or bytes <= @most
+	order by at, call_id`
 
 // publicError reads an error that somebody else wrote into a row: an object
 // with a message, or any other JSON.

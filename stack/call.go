@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/google/uuid"
+
 	"github.com/amberhost/amber/service"
 	"github.com/amberhost/amber/vm"
 )
@@ -13,9 +15,10 @@ import (
 // serviceTasks is the service that the stack itself answers: nested tasks.
 const serviceTasks = "tasks"
 
-// child decides what a call that a body made is: a nested task, a timer or a
-// call of a service; a malformed one is refused, which rejects it in the task.
-func (p *Processor) child(c vm.Call) Child {
+// child decides what a call is that a body made, which is nested so deep: a nested
+// task, a timer or a call of a service; a malformed one is refused, which rejects
+// it in the task.
+func (p *Processor) child(c vm.Call, depth int) Child {
 	ch := Child{ID: newID(), CallID: c.ID, Call: c.Call}
 	if secretive, ok := p.cfg.Services[c.Service].(service.Secretive); ok {
 		ch.SecretArgs, _ = secretive.Secret(c.Call)
@@ -34,6 +37,11 @@ func (p *Processor) child(c vm.Call) Child {
 	case serviceTasks:
 		if ch.Task, ch.Input, ch.Refused = executeArgs(c.Call); ch.Refused == nil {
 			ch.TaskRun = newID()
+		}
+		if ch.Refused == nil && depth >= p.cfg.MaxDepth {
+			ch.TaskRun = uuid.Nil
+			ch.Refused = service.Errorf(service.CodeDepthLimit,
+				"The task %s is not started: it would be nested in %d others, at most %d. Does a task call itself without end?", clip(ch.Task), depth+1, p.cfg.MaxDepth)
 		}
 	case serviceSleep, serviceTimer:
 		if len(c.Steps) != 1 || c.Steps[0].Property != "" {
@@ -92,7 +100,7 @@ func (c Child) ending() Ending {
 
 func (c Child) body(parent *Body) *Body {
 	return &Body{ID: c.ID, TaskRun: c.TaskRun, Parent: parent.ID, CallID: c.CallID, Task: c.Task, Input: c.Input,
-		Caller: parent.Caller, Held: true}
+		Caller: parent.Caller, Held: true, Depth: parent.Depth + 1, Root: parent.Root}
 }
 
 // exactlyOne turns a reply that cannot be kept into an error, so that nothing

@@ -28,6 +28,7 @@ var roles = map[string]func(context.Context, child) error{
 	"suicidal": playSuicidal,
 	"looping":  playLooping,
 	"worker":   playWorker,
+	"big":      playBig,
 }
 
 func TestMain(m *testing.M) {

@@ -22,7 +22,9 @@ type Body struct {
 	CallID  uint32    // its number within that body
 	Task    string
 	Caller  Caller
-	Held    bool // the row is processing and ours
+	Held    bool      // the row is processing and ours
+	Depth   int       // how many others it is nested in
+	Root    uuid.UUID // the run of the first of them, or its own
 
 	// A body that has not been suspended starts from its code and input.
 	Code  string
@@ -34,13 +36,29 @@ type Body struct {
 	Replies  []Reply // committed and not yet seen
 }
 
-// Claim is a stack_run that this host has just taken: a task body or a call,
-// unless Err says why it could not be read.
+// Claim is a stack_run that this host has just taken. [Store.Open] reads the rest.
 type Claim struct {
 	ID   uuid.UUID
 	Body *Body // nil for a call
 	Call CallClaim
-	Err  error // wraps errStuck if reading it again would not help
+	row  claimed
+}
+
+// Task reports whether the row asks for a task.
+func (c Claim) Task() bool { return c.row.ServiceName == serviceTasks }
+
+// ClaimKind says which rows are wanted.
+type ClaimKind int
+
+// The kinds of rows.
+const (
+	ClaimAll ClaimKind = iota
+	ClaimBodies
+	ClaimCalls // of services
+)
+
+func (k ClaimKind) sql() string {
+	return [...]string{"true", "service_name = 'tasks'", "service_name <> 'tasks'"}[k]
 }
 
 // errStuck marks a row that cannot go on until somebody does something about it.
@@ -68,11 +86,11 @@ type claimed struct {
 	CallID           *int64
 }
 
-// Claim takes up to limit rows that any host may run or resume, oldest first,
-// of those that this one can: it has their engine and the keys they are sealed with.
+// Claim takes up to limit rows of a kind that any host may run or resume, oldest
+// first, of those that this one can: it has their engine and the keys they are sealed with.
 // After an error it is not known what was taken: see [Store.GiveBack].
-func (s *Store) Claim(ctx context.Context, host Host, limit int) ([]Claim, error) {
-	return s.claim(ctx, host, "true", pgx.StrictNamedArgs{"limit": limit})
+func (s *Store) Claim(ctx context.Context, host Host, kind ClaimKind, limit int) ([]Claim, error) {
+	return s.claim(ctx, host, kind.sql(), pgx.StrictNamedArgs{"limit": limit})
 }
 
 // ClaimRow takes that row if host may claim it; else it returns none.
@@ -106,11 +124,17 @@ func (s *Store) claim(ctx context.Context, host Host, only string, args pgx.Stri
 	}
 	claims := make([]Claim, len(found))
 	for i, r := range found {
-		c, err := s.open(ctx, host, r)
-		c.ID, c.Err = r.ID, err
-		claims[i] = c
+		claims[i] = Claim{ID: r.ID, row: r}
 	}
 	return claims, nil
+}
+
+// Open reads what a claimed row needs to run. Its error wraps errStuck if reading
+// it again would not help.
+func (s *Store) Open(ctx context.Context, host Host, c *Claim) error {
+	opened, err := s.open(ctx, host, c.row)
+	c.Body, c.Call = opened.Body, opened.Call
+	return err
 }
 
 // open loads what a claimed row needs to run.
@@ -138,7 +162,10 @@ func (s *Store) open(ctx context.Context, host Host, r claimed) (Claim, error) {
 	if err != nil {
 		return Claim{}, err
 	}
-	body.Code = req.Code
+	body.Code, body.Depth, body.Root = req.Code, req.Depth, body.TaskRun
+	if req.Root != nil {
+		body.Root = *req.Root
+	}
 	return Claim{Body: body}, nil
 }
 
@@ -302,12 +329,22 @@ func (s *Store) load(ctx context.Context, r claimed, task string, input json.Raw
 	if body.Sequence == 0 {
 		return body, nil
 	}
-	return body, s.loadWaiting(ctx, body)
+	if err := s.loadSnapshot(ctx, body); err != nil {
+		return nil, err
+	}
+	rows, err := s.pool.Query(ctx, repliesSQL, pgx.StrictNamedArgs{"body": body.ID, "most": pieceBytes})
+	if err != nil {
+		return nil, fmt.Errorf("load replies: %w", err)
+	}
+	if body.Replies, err = s.replies(rows); err != nil {
+		return nil, fmt.Errorf("load replies: %w", err)
+	}
+	return body, nil
 }
 
-// loadWaiting reads the snapshot of a body, from its key frame on, and the replies
-// it has not seen.
-func (s *Store) loadWaiting(ctx context.Context, body *Body) error {
+// loadSnapshot reads the snapshot of a body that waits, from its key frame on.
+// ErrClaimLost if the body has gone on meanwhile.
+func (s *Store) loadSnapshot(ctx context.Context, body *Body) error {
 	parts, err := s.pool.Query(ctx, `
 		select data from amber.snapshots where stack_run_id = @id and sequence <= @sequence
 			and sequence >= (select sequence from only amber.snapshots where stack_run_id = @id)
@@ -328,13 +365,6 @@ func (s *Store) loadWaiting(ctx context.Context, body *Body) error {
 	}
 	if body.Snapshot.Sequence != uint64(body.Sequence) {
 		return s.snapshotGone(ctx, body)
-	}
-	rows, err := s.pool.Query(ctx, repliesSQL, pgx.StrictNamedArgs{"body": body.ID})
-	if err != nil {
-		return fmt.Errorf("load replies: %w", err)
-	}
-	if body.Replies, err = s.replies(rows); err != nil {
-		return fmt.Errorf("load replies: %w", err)
 	}
 	return nil
 }

@@ -29,6 +29,9 @@ type Config struct {
 
 	MaxBodies int           // bodies that this host works for at once; 0 means 1,000
 	MaxCalls  int           // service calls in flight at once; 0 means 256
+	MaxDepth  int           // tasks that are nested in each other; a deeper one is refused; 0 means 1,000
+	MaxNested int           // tasks that a run and those nested in it may start, about; 0 means 100,000
+	Memory    int64         // bytes that replies, arguments and snapshots at hand may have; 0 means 256 MiB
 	Lease     time.Duration // how long a silent host keeps what it holds; 0 means 15 s
 	Sweep     time.Duration // how often the tables are searched for work that no hint told of; 0 means 1 s
 	Drain     time.Duration // how long Run waits for slices and calls when its context ends; 0 means 5 s, less than 0 not at all
@@ -59,8 +62,12 @@ type Processor struct {
 	work    sync.WaitGroup             // goroutines that work for bodies and calls
 	jobs    chan func(context.Context) // work that others hand to Run
 	wake    chan struct{}              // hint: claim
-	calls   chan struct{}              // slots for service calls
-	active  atomic.Int64               // bodies that run
+	room    *room                      // memory
+	nested  nested                     // tasks, counted
+	bodies  slots                      // for bodies that run
+	queue   slots                      // for service calls at hand, those in flight included
+	calls   chan struct{}              // slots for service calls in flight
+	reading chan struct{}              // slots for reading bodies and calls from the tables
 	drains  atomic.Bool
 	ready   chan struct{} // closed when this host is registered
 	stopped chan struct{} // closed when Run takes no more jobs
@@ -75,10 +82,19 @@ type Processor struct {
 	alarms            map[uuid.UUID]*alarms // by the body that waits
 }
 
+const (
+	callsQueued = 4         // times MaxCalls that service calls may be at hand
+	readers     = 8         // that read bodies and calls from the tables at once
+	usualReply  = 256 << 10 // bytes that are kept free for a reply whose service does not say how large one may be, at most
+)
+
 // NewProcessor returns a Processor; nothing happens before Run.
 func NewProcessor(cfg Config) *Processor {
 	cfg.MaxBodies = orDefault(cfg.MaxBodies, 1000)
 	cfg.MaxCalls = orDefault(cfg.MaxCalls, 256)
+	cfg.MaxDepth = orDefault(cfg.MaxDepth, 1000)
+	cfg.MaxNested = orDefault(cfg.MaxNested, 100_000)
+	cfg.Memory = orDefault(cfg.Memory, 256<<20)
 	cfg.Lease = orDefault(cfg.Lease, 15*time.Second)
 	cfg.Sweep = orDefault(cfg.Sweep, time.Second)
 	cfg.Drain = orDefault(cfg.Drain, 5*time.Second)
@@ -87,7 +103,8 @@ func NewProcessor(cfg Config) *Processor {
 	}
 	return &Processor{
 		cfg: cfg, jobs: make(chan func(context.Context)), wake: make(chan struct{}, 1),
-		calls: make(chan struct{}, cfg.MaxCalls), ready: make(chan struct{}), stopped: make(chan struct{}),
+		room: newRoom(cfg.Memory), nested: nested{most: cfg.MaxNested, left: map[uuid.UUID]int{}}, bodies: slots{most: cfg.MaxBodies}, queue: slots{most: cfg.MaxCalls},
+		calls: make(chan struct{}, cfg.MaxCalls), reading: make(chan struct{}, readers), ready: make(chan struct{}), stopped: make(chan struct{}),
 		frames: map[uuid.UUID]*frame{}, inFlight: map[uuid.UUID]string{}, waiters: map[uuid.UUID]map[chan struct{}]struct{}{}, unwatched: make(chan struct{}, 1), alarms: map[uuid.UUID]*alarms{},
 	}
 }

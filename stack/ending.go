@@ -40,7 +40,8 @@ type Ending struct {
 	CancelOpen bool    // calls are open that nobody will wait for
 	Unsent     []Child // those of them that the last slice made: recorded, never sent
 
-	from *frame // where late replies wait, in case this ending is not committed
+	from     *frame // where late replies wait, in case this ending is not committed
+	reserved int64  // bytes of room.replies that are kept free for it
 }
 
 // owed are the replies that nobody has committed if this ending is not committed.

@@ -49,7 +49,10 @@ func TestBodyOfAnotherEngine(t *testing.T) {
 	if n, err := d.store.ParkEngineless(t.Context()); n != 0 || err != nil {
 		t.Errorf("%d rows are parked although a host has their engine: %v", n, err)
 	}
-	claims, err := d.store.Claim(t.Context(), carrier, 10)
+	claims, err := d.store.Claim(t.Context(), carrier, stack.ClaimAll, 10)
+	if err == nil && len(claims) == 1 {
+		err = d.store.Open(t.Context(), carrier, &claims[0])
+	}
 	if err != nil || len(claims) != 1 || claims[0].Body == nil || claims[0].Body.TaskRun != r.ID {
 		t.Errorf("the host that carries it along claimed %+v, %v", claims, err)
 	}

@@ -25,11 +25,16 @@ type frame struct {
 	ended   bool     // the body has ended, as far as this process knows: replies wait in the inbox
 	lost    bool     // somebody else goes on with the body: replies go to the tables
 	refs    int      // calls of the body that run in this process
+
+	room *room // in which the frame has
+	held int64 // bytes of replies, of its input too
+	kept int64 // bytes of the body's snapshot while it waits
 }
 
 // newFrame makes a running frame for a body and lists it.
 func (p *Processor) newFrame(host Host, b *Body) *frame {
-	f := &frame{host: host, body: b, running: true}
+	f := &frame{host: host, body: b, running: true, room: p.room}
+	f.hold(b.size())
 	p.mu.Lock()
 	p.frames[b.ID] = f
 	p.mu.Unlock()
@@ -87,25 +92,36 @@ func (p *Processor) forget(f *frame) {
 	defer p.mu.Unlock()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if (f.ended || f.lost || f.refs == 0 && !f.running) && p.frames[f.body.ID] == f {
+	if !f.ended && !f.lost && (f.refs > 0 || f.running) {
+		return
+	}
+	f.hold(-f.held)
+	f.keep(0)
+	if p.frames[f.body.ID] == f {
 		delete(p.frames, f.body.ID)
 	}
 }
 
-// take returns the replies for the next slice. With nothing to do the frame
-// stops running and work is false. late are replies to calls that somebody else
-// has answered meanwhile.
+// take returns the replies for the next slice, not too many bytes at once. With
+// nothing to do the frame stops running and work is false. late are replies to
+// calls that somebody else has answered meanwhile.
 func (f *frame) take() (settled, late []Ending, work bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	taken, bytes := 0, int64(0)
 	for _, e := range f.inbox {
+		if bytes += e.size(); len(settled) > 0 && bytes > pieceBytes {
+			break
+		}
+		taken++
 		if slices.ContainsFunc(f.body.Replies, func(r Reply) bool { return r.ID == e.ID }) {
 			late = append(late, e)
+			f.hold(-e.size())
 		} else {
 			settled = append(settled, e)
 		}
 	}
-	f.inbox, f.taken = nil, settled
+	f.inbox, f.taken = slices.Clone(f.inbox[taken:]), settled
 	if len(settled) == 0 && !f.body.Held {
 		f.running = false
 		return nil, late, false
@@ -122,10 +138,41 @@ func (f *frame) slice(settled []Ending) Slice {
 	return s
 }
 
-// suspended notes a committed suspension.
+// suspended notes a committed suspension. A snapshot that there is no room for is
+// forgotten: the next slice reads it again.
 func (f *frame) suspended(s *vm.Snapshot, more []Reply) {
-	f.body.Snapshot, f.body.Sequence = s, int64(s.Sequence)
-	f.body.Replies, f.body.Held = more, len(more) > 0
+	b := f.body
+	b.Code, b.Input = "", nil // they are in it
+	b.Snapshot, b.Sequence = s, int64(s.Sequence)
+	b.Replies, b.Held = more, len(more) > 0
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	bytes := b.size()
+	for _, e := range f.inbox {
+		bytes += e.size()
+	}
+	f.hold(bytes - f.held)
+	if !f.keep(int64(s.Stored())) {
+		b.Snapshot = nil
+	}
+}
+
+// hold counts bytes of replies more, or less.
+func (f *frame) hold(bytes int64) {
+	f.held += bytes
+	f.room.replies.add(bytes)
+}
+
+// keep counts the bytes of the body's snapshot, and reports whether there is room
+// for them.
+func (f *frame) keep(bytes int64) bool {
+	f.room.snapshots.add(-f.kept)
+	f.kept = 0
+	if !f.room.snapshots.try(bytes) {
+		return false
+	}
+	f.kept = bytes
+	return true
 }
 
 // finish notes that the body has ended, though that is not yet committed:
@@ -134,6 +181,7 @@ func (f *frame) finish() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.ended = true
+	f.hold(-f.held) // they are the ending's now
 }
 
 // lose notes that somebody else goes on with the body, and returns the replies
@@ -143,6 +191,7 @@ func (f *frame) lose() (late []Ending) {
 	defer f.mu.Unlock()
 	f.lost = true
 	late, f.inbox = f.inbox, nil
+	f.hold(-f.held)
 	return late
 }
 
@@ -155,17 +204,24 @@ const (
 	putGone                     // the frame is lost: use the tables
 )
 
+// put hands a reply to the body. Unless the frame is lost, what was reserved for
+// it is the frame's from then on.
 func (f *frame) put(e Ending) putResult {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.lost {
 		return putGone
 	}
+	defer f.room.replies.add(-e.reserved)
+	e.reserved = 0
 	again := func(o Ending) bool { return o.ID == e.ID } // a timer that the sweep read before its end was committed
 	if slices.ContainsFunc(f.inbox, again) || f.running && slices.ContainsFunc(f.taken, again) {
 		return putRunning
 	}
 	f.inbox = append(f.inbox, e)
+	if !f.ended {
+		f.hold(e.size())
+	}
 	if f.running || f.ended {
 		return putRunning
 	}

@@ -1,10 +1,12 @@
 package stack_test
 
 import (
+	"bufio"
 	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -44,10 +46,14 @@ func (l ledger) Call(ctx context.Context, c service.Call, m service.Meta) (json.
 	return c.Args()[0], err
 }
 
+// listens is what a worker prints when it can be told to leave.
+const listens = "listens"
+
 // playWorker is a host that works until it is told to leave.
 func playWorker(ctx context.Context, c child) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM)
 	defer stop()
+	fmt.Println(listens)
 	return c.processor(func(cfg *stack.Config) {
 		cfg.Services["ledger"] = ledger{c.pool}
 		cfg.Lease, cfg.Sweep = 2*time.Second, 100*time.Millisecond
@@ -57,17 +63,26 @@ func playWorker(ctx context.Context, c child) error {
 // fleet is hosts in processes of their own.
 type fleet struct {
 	d     *db
-	hosts []*exec.Cmd
+	hosts []worker
+}
+
+type worker struct {
+	*exec.Cmd
+	says io.Reader
 }
 
 func (f *fleet) add() {
 	f.d.t.Helper()
 	cmd := f.d.command("worker", "")
 	cmd.Stderr = os.Stderr
-	if err := cmd.Start(); err != nil {
+	says, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
 		f.d.t.Fatal(err)
 	}
-	f.hosts = append(f.hosts, cmd)
+	f.hosts = append(f.hosts, worker{cmd, says})
 }
 
 // remove ends the oldest host. One that is told to leave leaves without an error.
@@ -75,6 +90,9 @@ func (f *fleet) remove(how syscall.Signal) {
 	f.d.t.Helper()
 	cmd := f.hosts[0]
 	f.hosts = f.hosts[1:]
+	if line, err := bufio.NewReader(cmd.says).ReadString('\n'); line != listens+"\n" {
+		f.d.t.Fatalf("a worker says %q: %v", line, err)
+	}
 	if err := cmd.Process.Signal(how); err != nil {
 		f.d.t.Fatal(err)
 	}

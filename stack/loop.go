@@ -72,6 +72,9 @@ func (p *Processor) introduce(ctx context.Context) error {
 	if err := p.cfg.Store.Unpark(ctx); err != nil {
 		return err
 	}
+	if err := p.cfg.Store.forgetNested(ctx); err != nil {
+		return err
+	}
 	return p.register(ctx, p.cfg.Exclusive)
 }
 
@@ -111,9 +114,8 @@ func (p *Processor) currentHost() Host {
 	return Host{Engines: p.cfg.Engine.Identities()}
 }
 
-func (p *Processor) running() bool      { return p.host.Load() != nil && !p.drains.Load() }
-func (p *Processor) draining() bool     { return p.drains.Load() }
-func (p *Processor) roomFor(n int) bool { return int(p.active.Load())+n <= p.cfg.MaxBodies }
+func (p *Processor) running() bool  { return p.host.Load() != nil && !p.drains.Load() }
+func (p *Processor) draining() bool { return p.drains.Load() }
 
 // submit hands work to Run's context. After Run has stopped taking work it is
 // dropped: its rows are given back by Release or Reap.
@@ -209,17 +211,8 @@ func (p *Processor) search(ctx, work context.Context) error {
 			p.cfg.Log.Info("go on with what waited for a key that this host has", "rows", freed)
 		}
 	}
-	for err == nil && p.roomFor(1) && !p.draining() {
-		var claims []Claim
-		host := p.currentHost()
-		claims, err = p.cfg.Store.Claim(ctx, host, min(batchSize, p.cfg.MaxBodies-int(p.active.Load())))
-		p.count(claims)
-		for _, c := range claims {
-			p.work.Go(func() { p.resume(work, host, c) })
-		}
-		if len(claims) < batchSize {
-			break
-		}
+	if err == nil {
+		err = p.claim(ctx, work)
 	}
 	timers, timersErr := p.cfg.Store.Timers(ctx, 2*p.cfg.Sweep, 10*batchSize)
 	p.forgetRung()
@@ -227,30 +220,99 @@ func (p *Processor) search(ctx, work context.Context) error {
 	return errors.Join(err, timersErr)
 }
 
-// count counts claimed bodies before they run: the next claim must know.
-func (p *Processor) count(claims []Claim) {
-	for _, c := range claims {
-		if c.Body != nil {
-			p.active.Add(1)
+// claim takes what there are slots for.
+func (p *Processor) claim(ctx, work context.Context) error {
+	for more := true; more && !p.draining(); {
+		more = false
+		for _, kind := range p.kinds() {
+			if kind.limit == 0 {
+				continue
+			}
+			host := p.currentHost()
+			claims, err := p.cfg.Store.Claim(ctx, host, kind.ClaimKind, kind.limit)
+			if err != nil {
+				return err
+			}
+			for _, c := range claims {
+				p.slotsOf(c).take()
+				p.work.Go(func() { p.resume(work, host, c) })
+			}
+			more = more || len(claims) == kind.limit
 		}
 	}
+	return nil
 }
 
-// resume runs what was claimed from the tables and counted.
+// claimKind is how many rows of a kind this host can take now.
+type claimKind struct {
+	ClaimKind
+	limit int
+}
+
+// kinds is one kind while there are slots for any rows, else two: for each kind
+// that there are none for, it notes that some may be left.
+func (p *Processor) kinds() []claimKind {
+	bodies, calls := p.bodies.free(), p.queue.free()
+	if min(bodies, calls) >= batchSize {
+		return []claimKind{{ClaimAll, batchSize}}
+	}
+	if bodies == 0 {
+		p.bodies.left.Store(true)
+	}
+	if calls == 0 {
+		p.queue.left.Store(true)
+	}
+	return []claimKind{{ClaimBodies, min(bodies, batchSize)}, {ClaimCalls, min(calls, batchSize)}}
+}
+
+// slotsOf are those that a claimed row takes one of.
+func (p *Processor) slotsOf(c Claim) *slots {
+	if c.Task() {
+		return &p.bodies
+	}
+	return &p.queue
+}
+
+// resume runs what was claimed from the tables and has a slot, which it gives back.
 func (p *Processor) resume(ctx context.Context, host Host, c Claim) {
-	if c.Err != nil {
-		p.unreadable(ctx, host, c.ID, c.Err)
+	defer p.vacate(p.slotsOf(c))
+	done := p.working(c.ID, "about to be read")
+	if !c.Task() && p.room.arguments.acquire(ctx, 0) != nil {
 		return
 	}
-	if c.Body != nil {
-		p.carry(ctx, p.newFrame(host, c.Body))
+	var f *frame
+	err := p.read(ctx, func() error {
+		err := p.cfg.Store.Open(ctx, host, &c)
+		if err == nil && c.Body != nil {
+			f = p.newFrame(host, c.Body)
+		}
+		return err
+	})
+	if f != nil || err != nil {
+		done()
+	}
+	if err != nil {
+		p.unreadable(ctx, host, c.ID, err)
 		return
 	}
+	if f != nil {
+		p.carry(ctx, f)
+		return
+	}
+	bytes := Child{Call: c.Call.Call}.size()
+	p.room.arguments.add(bytes)
+	p.answerClaimed(ctx, host, c)
+	p.room.arguments.add(-bytes)
+	done()
+}
+
+// answerClaimed makes a claimed call.
+func (p *Processor) answerClaimed(ctx context.Context, host Host, c Claim) {
 	if p.draining() {
 		p.yield(ctx, host, c.ID, 0)
 		return
 	}
-	ch := p.child(vm.Call{ID: c.Call.CallID, Call: c.Call.Call})
+	ch := p.child(vm.Call{ID: c.Call.CallID, Call: c.Call.Call}, 0)
 	ch.ID = c.Call.ID
 	var e Ending
 	switch {
@@ -264,6 +326,7 @@ func (p *Processor) resume(ctx context.Context, host Host, c Claim) {
 		e = p.answer(ctx, c.Call.Parent, c.Call.TaskRun, c.Call.Task, c.Call.Caller, ch)
 	}
 	if ctx.Err() != nil {
+		p.room.replies.add(-e.reserved)
 		return
 	}
 	if f := p.frame(e.Parent); f != nil && f.host.ID == host.ID {

@@ -28,7 +28,7 @@ import (
 // else it is queued for any host. Errors that the caller made are
 // *service.Error with code TASK_NOT_FOUND or INVALID_INPUT.
 func (p *Processor) Start(ctx context.Context, params StartParams) (Run, error) {
-	hold := p.roomFor(1) && p.running()
+	hold := p.running() && p.bodies.free() > 0 && p.room.replies.has(int64(len(params.Input)))
 	host := p.currentHost()
 	body, err := p.cfg.Store.Start(ctx, host, params, hold)
 	if err != nil {
@@ -43,13 +43,13 @@ func (p *Processor) Start(ctx context.Context, params StartParams) (Run, error) 
 // run carries a body from slice to slice until it has ended, or waits and no
 // reply is at hand. The caller has made f running.
 func (p *Processor) run(ctx context.Context, f *frame) {
-	p.active.Add(1)
+	p.bodies.take()
+	defer p.vacate(&p.bodies)
 	p.carry(ctx, f)
 }
 
-// carry is run for a body that has been counted.
+// carry is run for a body that has a slot.
 func (p *Processor) carry(ctx context.Context, f *frame) {
-	defer p.active.Add(-1)
 	for {
 		if p.draining() {
 			p.leave(ctx, f)
@@ -73,7 +73,11 @@ func (p *Processor) carry(ctx context.Context, f *frame) {
 			p.finish(ctx, f, slice, out)
 			return
 		}
-		if !p.suspend(ctx, f, slice, out) {
+		bytes := outcomeSize(out)
+		p.room.outcomes.add(bytes)
+		more := p.suspend(ctx, f, slice, out)
+		p.room.outcomes.add(-bytes)
+		if !more {
 			return
 		}
 	}
@@ -81,7 +85,10 @@ func (p *Processor) carry(ctx context.Context, f *frame) {
 
 // slice runs the body's JavaScript until it ends or waits.
 func (p *Processor) slice(ctx context.Context, b *Body, settled []Ending) (*vm.Outcome, error) {
-	if b.Snapshot == nil {
+	if err := p.room.outcomes.acquire(ctx, 0); err != nil {
+		return nil, err
+	}
+	if b.Sequence == 0 {
 		if b.Code == "" {
 			task, err := p.cfg.Store.Task(ctx, b.Task)
 			if e := (*service.Error)(nil); errors.As(err, &e) {
@@ -96,6 +103,11 @@ func (p *Processor) slice(ctx context.Context, b *Body, settled []Ending) (*vm.O
 		out, err := p.cfg.Engine.Start(ctx, vm.StartParams{Frame: b.ID, Name: b.Task, Code: b.Code, Input: b.Input,
 			TaskRun: b.TaskRun.String(), StackRun: b.ID.String()})
 		return out, engineError(err)
+	}
+	if b.Snapshot == nil {
+		if err := p.cfg.Store.loadSnapshot(ctx, b); err != nil {
+			return nil, err
+		}
 	}
 	replies := make([]vm.Reply, 0, len(b.Replies)+len(settled))
 	for _, r := range b.Replies {
@@ -122,15 +134,25 @@ func engineError(err error) error {
 // whether the body is still ours to run when a reply comes.
 func (p *Processor) suspend(ctx context.Context, f *frame, slice Slice, out *vm.Outcome) bool {
 	b := f.body
-	calls := make([]Child, len(out.Calls))
-	for i, c := range out.Calls {
-		calls[i] = p.child(c)
-	}
 	land, cancel := mustLand(ctx)
 	defer cancel()
-	more, err := p.cfg.Store.Suspend(land, p.as(f.host), Suspension{ID: b.ID, TaskRun: b.TaskRun, Task: b.Task, Caller: b.Caller,
+	calls := make([]Child, len(out.Calls))
+	for i, c := range out.Calls {
+		calls[i] = p.child(c, b.Depth)
+	}
+	if err := p.countNested(land, b.Root, calls); err != nil {
+		p.stop(ctx, f, slice.Settled, err)
+		return false
+	}
+	for i := range calls {
+		calls[i].Left = !p.admit(calls[i])
+	}
+	more, err := p.cfg.Store.Suspend(land, p.as(f.host), Suspension{ID: b.ID, TaskRun: b.TaskRun, Task: b.Task, Caller: b.Caller, Depth: b.Depth, Root: b.Root,
 		Slice: slice, Snapshot: out.Snapshot, Calls: calls, Cancelled: out.Cancelled, Waits: len(out.Open)})
 	if err != nil {
+		for _, c := range calls {
+			p.dismiss(c)
+		}
 		p.stop(ctx, f, slice.Settled, err)
 		return false
 	}
@@ -145,7 +167,11 @@ func (p *Processor) suspend(ctx context.Context, f *frame, slice Slice, out *vm.
 
 // launch sets a call going that a committed slice of f's body made.
 func (p *Processor) launch(ctx context.Context, f *frame, c Child) {
+	if c.Left {
+		return // whoever claims it makes it
+	}
 	if p.draining() {
+		p.dismiss(c)
 		return // another host's: at once, or when Release gives it back
 	}
 	if c.Timer {
@@ -159,6 +185,7 @@ func (p *Processor) launch(ctx context.Context, f *frame, c Child) {
 	f.retain()
 	p.work.Go(func() {
 		defer p.release(f)
+		defer p.dismiss(c)
 		p.call(ctx, f, c)
 	})
 }
@@ -172,10 +199,13 @@ func (p *Processor) call(ctx context.Context, f *frame, c Child) {
 		e.Reply.Err = c.Refused
 		p.deliver(ctx, f, e)
 	case c.TaskRun != uuid.Nil:
-		p.run(ctx, p.newFrame(f.host, c.body(f.body)))
+		p.carry(ctx, p.newFrame(f.host, c.body(f.body)))
 	default:
+		done := p.working(c.ID, f.body.Task+": "+display(c.Call))
 		e := p.answer(ctx, f.body.ID, f.body.TaskRun, f.body.Task, f.body.Caller, c)
+		done()
 		if ctx.Err() != nil {
+			p.room.replies.add(-e.reserved)
 			return // the host is leaving: the call is made again elsewhere
 		}
 		p.deliver(ctx, f, e)
@@ -194,13 +224,20 @@ func (p *Processor) answer(ctx context.Context, body, taskRun uuid.UUID, task st
 	if secretive, ok := svc.(service.Secretive); ok {
 		_, e.Secret = secretive.Secret(c.Call)
 	}
-	defer p.working(c.ID, task+": "+display(c.Call))()
 	select {
 	case p.calls <- struct{}{}:
 		defer func() { <-p.calls }()
 	case <-ctx.Done():
 		return e
 	}
+	reserve := min(usualReply, p.room.replies.most/int64(2*p.cfg.MaxCalls)) // slow calls alone must not take all of it
+	if sizer, ok := svc.(service.Sizer); ok {
+		reserve = int64(sizer.MaxReply())
+	}
+	if p.room.replies.acquire(ctx, reserve) != nil {
+		return e
+	}
+	e.reserved = reserve
 	defer func() {
 		if r := recover(); r != nil {
 			p.cfg.Log.Error("service panicked", "service", c.Call.Service, "stack_run", c.ID, "err", fmt.Sprint(r))
@@ -215,6 +252,10 @@ func (p *Processor) answer(ctx context.Context, body, taskRun uuid.UUID, task st
 	}
 	if value == nil {
 		value = []byte("null")
+	}
+	if n, most := len(value), p.cfg.Engine.Limits().Value; n > most {
+		e.Reply.Err = service.Errorf(service.CodeResultTooLarge, "The reply of %s is %d bytes, at most %d: keep large data elsewhere and pass its name.", display(c.Call), n, most)
+		return e
 	}
 	e.Reply = exactlyOne("reply of "+display(c.Call), service.Reply{Value: value})
 	return e
@@ -231,9 +272,11 @@ func (p *Processor) finish(ctx context.Context, f *frame, slice Slice, out *vm.O
 	e := Ending{ID: b.ID, Parent: b.Parent, CallID: b.CallID, Reply: reply, TaskRun: b.TaskRun, Slice: slice,
 		CancelOpen: len(out.Open) > 0, from: f}
 	for _, c := range out.Calls {
-		e.Unsent = append(e.Unsent, p.child(c))
+		e.Unsent = append(e.Unsent, p.child(c, b.Depth))
 	}
 	e.Logs = append(e.Logs, leftOpen(out)...)
+	e.reserved = e.size()
+	p.room.replies.add(e.reserved)
 	p.forget(f)
 	if caller := p.frame(b.Parent); caller != nil && caller.host.ID == f.host.ID {
 		p.deliver(ctx, caller, e)
@@ -279,6 +322,8 @@ func (p *Processor) deliver(ctx context.Context, f *frame, e Ending) {
 // complete ends a stack_run whose caller's body is not at hand, and resumes
 // that body if it waits for nothing but this.
 func (p *Processor) complete(ctx context.Context, host Host, e Ending) {
+	defer p.room.replies.add(-e.reserved)
+	e.reserved = 0
 	land, cancel := mustLand(ctx)
 	defer cancel()
 	resume, err := p.cfg.Store.Complete(land, p.as(host), e)
@@ -315,12 +360,72 @@ func (p *Processor) complete(ctx context.Context, host Host, e Ending) {
 
 // hold runs a body that a commit has given to this host.
 func (p *Processor) hold(ctx context.Context, host Host, id uuid.UUID) {
-	body, err := p.cfg.Store.Held(ctx, host, id)
+	done := p.working(id, "about to be read")
+	var f *frame
+	err := p.read(ctx, func() error {
+		body, err := p.cfg.Store.Held(ctx, host, id)
+		if err == nil {
+			f = p.newFrame(host, body)
+		}
+		return err
+	})
+	done()
 	if err != nil {
 		p.unreadable(ctx, host, id, err)
 		return
 	}
-	p.run(ctx, p.newFrame(host, body))
+	p.run(ctx, f)
+}
+
+// read reads what may be large, when there is room for it.
+func (p *Processor) read(ctx context.Context, f func() error) error {
+	select {
+	case p.reading <- struct{}{}:
+		defer func() { <-p.reading }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if err := p.room.replies.acquire(ctx, 0); err != nil {
+		return err
+	}
+	return f()
+}
+
+// admit makes room for a call that a slice made and reports whether there is
+// any; the caller gives it back with dismiss.
+func (p *Processor) admit(c Child) bool {
+	switch {
+	case c.Refused != nil, c.Timer:
+		return true
+	case c.TaskRun != uuid.Nil: // the caller is about to wait
+		return p.room.replies.has(c.size()) && p.bodies.try(p.cfg.MaxBodies+1)
+	case !p.queue.try(callsQueued * p.cfg.MaxCalls):
+		return false
+	case !p.room.arguments.try(c.size()):
+		p.queue.left.Store(true)
+		p.vacate(&p.queue)
+		return false
+	}
+	return true
+}
+
+func (p *Processor) dismiss(c Child) {
+	switch {
+	case c.Left, c.Refused != nil, c.Timer:
+	case c.TaskRun != uuid.Nil:
+		p.vacate(&p.bodies)
+	default:
+		p.room.arguments.add(-c.size())
+		p.vacate(&p.queue)
+	}
+}
+
+// vacate gives a slot back, and has the tables searched if something waits there
+// for it.
+func (p *Processor) vacate(s *slots) {
+	if s.give() {
+		p.nudge()
+	}
 }
 
 // as is the host under which a commit is made.

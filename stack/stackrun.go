@@ -77,7 +77,7 @@ func (p *Processor) Process(ctx context.Context, id uuid.UUID) (StackRun, error)
 // ProcessNext has the oldest row that any host may claim claimed now. ok is
 // false if there was none that this host may claim now. It does not wait for it.
 func (p *Processor) ProcessNext(ctx context.Context) (id uuid.UUID, ok bool, err error) {
-	claims, err := p.take(ctx, func(host Host) ([]Claim, error) { return p.cfg.Store.Claim(ctx, host, 1) })
+	claims, err := p.take(ctx, func(host Host) ([]Claim, error) { return p.cfg.Store.Claim(ctx, host, ClaimAll, 1) })
 	if err != nil || len(claims) == 0 {
 		return uuid.Nil, false, err
 	}
@@ -87,13 +87,13 @@ func (p *Processor) ProcessNext(ctx context.Context) (id uuid.UUID, ok bool, err
 // take claims rows and has them worked for, if this host works and has room:
 // else others, or its own sweep, will.
 func (p *Processor) take(ctx context.Context, claim func(Host) ([]Claim, error)) ([]Claim, error) {
-	if !p.running() || !p.roomFor(1) {
+	if !p.running() || p.bodies.free() == 0 || p.queue.free() == 0 {
 		return nil, nil
 	}
 	host := p.currentHost()
 	claims, err := claim(host)
-	p.count(claims)
 	for _, c := range claims {
+		p.slotsOf(c).take()
 		p.submit(func(ctx context.Context) { p.resume(ctx, host, c) })
 	}
 	return claims, err

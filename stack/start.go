@@ -56,6 +56,7 @@ func (s *Store) Start(ctx context.Context, host Host, p StartParams, hold bool) 
 	if p.ID == uuid.Nil {
 		body.TaskRun = newID()
 	}
+	body.Root = body.TaskRun
 	if p.Code == "" {
 		task, err := s.Task(ctx, p.Task)
 		if err != nil {

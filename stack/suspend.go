@@ -35,6 +35,8 @@ type Child struct {
 	Timer bool          // the call is a timer: the row sleeps instead of being held
 	After time.Duration // its duration
 
+	Left bool // to any host: it is born pending
+
 	SecretArgs bool // show {"redacted": true} instead of the arguments
 
 	Refused *service.Error // the call is malformed: its answer, given without calling anything
@@ -46,7 +48,9 @@ type Suspension struct {
 	TaskRun   uuid.UUID
 	Task      string
 	Caller    Caller
-	Slice     // the slice that led here
+	Depth     int       // of nesting
+	Root      uuid.UUID // of the tree
+	Slice               // the slice that led here
 	Snapshot  *vm.Snapshot
 	Calls     []Child
 	Cancelled []uint32 // calls the task gave up
@@ -65,7 +69,7 @@ func (s *Store) Suspend(ctx context.Context, host Host, sp Suspension) (more []R
 		if err := s.queueSuspend(&b, host, sp); err != nil {
 			return err
 		}
-		b.Queue(repliesSQL, pgx.StrictNamedArgs{"body": sp.ID}).Query(func(rows pgx.Rows) (err error) {
+		b.Queue(repliesSQL, pgx.StrictNamedArgs{"body": sp.ID, "most": pieceBytes}).Query(func(rows pgx.Rows) (err error) {
 			more, err = s.replies(rows)
 			if foreign = errors.Is(err, keys.ErrUnknownKey); foreign {
 				return nil
@@ -169,7 +173,7 @@ func (s *Store) queueChild(b *batch, host Host, sp Suspension, c Child) error {
 	case c.Timer:
 		seconds := c.After.Seconds()
 		status, claimed, due = StatusSleeping, nil, &seconds
-	case !host.takes():
+	case c.Left, !host.takes():
 		status, claimed, runStatus = StatusPending, nil, StatusQueued
 	}
 	if c.TaskRun != uuid.Nil {
@@ -183,7 +187,11 @@ func (s *Store) queueChild(b *batch, host Host, sp Suspension, c Child) error {
 		pgx.StrictNamedArgs{"id": c.ID, "task_run": sp.TaskRun, "parent": sp.ID, "child": nullID(c.TaskRun),
 			"service": text(c.Call.Service), "method": text(c.Call.Method()), "args": args, "status": status,
 			"claimed_by": claimed, "call_id": int64(c.CallID), "due": due, "key": c.ID.String()})
-	return s.putBytes(b, c.ID, kindRequest, c.Call)
+	asked := request{Call: c.Call}
+	if c.TaskRun != uuid.Nil {
+		asked.Depth, asked.Root = sp.Depth+1, &sp.Root
+	}
+	return s.putBytes(b, c.ID, kindRequest, asked)
 }
 
 // args is the call's args column.

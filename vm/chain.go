@@ -49,7 +49,7 @@ func (s *Snapshot) chain() ([]*Snapshot, error) {
 }
 
 // stored is the size of the chain in bytes, but for headers.
-func (s *Snapshot) stored() (n int) {
+func (s *Snapshot) Stored() (n int) {
 	for ; s != nil; s = s.base {
 		n += len(s.sealed)
 	}

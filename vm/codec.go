@@ -59,7 +59,7 @@ func (c *codec) save(s *sandbox, frame uuid.UUID, st state) (*Snapshot, error) {
 			increment := head
 			increment.Version, increment.Base = versionIncrement, from.content
 			snap, err := c.encode(b, &Snapshot{Header: increment, base: from.snap}, s.image, memory, b.runs, st)
-			if err != nil || snap.stored() <= c.most {
+			if err != nil || snap.Stored() <= c.most {
 				return snap, err
 			}
 		}

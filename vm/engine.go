@@ -134,4 +134,7 @@ func (e *Engine) image(ctx context.Context, m *module, d Digest) (*Image, error)
 	return i, nil
 }
 
+// Limits are those that the engine's tasks have.
+func (e *Engine) Limits() Limits { return e.options.Limits }
+
 func (e *Engine) maxMemory() uint64 { return uint64(e.options.memoryPages()) * wasmPage }

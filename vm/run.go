@@ -149,7 +149,7 @@ func (e *Engine) run(ctx context.Context, s *sandbox, turn *turn, frame uuid.UUI
 	if out.Snapshot, err = e.codec.save(s, frame, next); err != nil {
 		return nil, err
 	}
-	if n := out.Snapshot.stored(); n > limits.Snapshot {
+	if n := out.Snapshot.Stored(); n > limits.Snapshot {
 		s.slice.end(tooLarge(service.CodeSnapshotTooLarge, "what the task remembers while it waits", n, limits.Snapshot))
 		out.Snapshot = nil
 	}

@@ -69,6 +69,9 @@ func (k *Keystore) Call(ctx context.Context, call service.Call, _ service.Meta) 
 	return text, nil
 }
 
+// MaxReply implements [service.Sizer]: a value may be as large as an argument.
+func (k *Keystore) MaxReply() int { return 8 << 20 }
+
 // Secret implements [service.Secretive]: values are secret, names are not.
 func (k *Keystore) Secret(call service.Call) (args, reply bool) {
 	return call.Method() == "setKey", call.Method() == "getKey"
