@@ -24,6 +24,7 @@ const module = "github.com/amberhost/amber"
 const policy = `
 floor workshop: nobody but tests may import it
 	internal/pgtest            pgx uuid
+	internal/fault/pgproxy
 
 floor roof
 	cmd/amber                  cobra runewidth term uuid
@@ -55,6 +56,7 @@ floor 0
 floor cellar
 	service
 	supabase/keys              jwt
+	internal/failpoint         pgx
 	examples
 
 modules, and what each is for

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/amberhost/amber/internal/failpoint"
 	"github.com/amberhost/amber/migrations"
 	"github.com/amberhost/amber/stack"
 	"github.com/amberhost/amber/supabase/local"
@@ -219,6 +220,7 @@ func (db *database) openPool(ctx context.Context, c Config) error {
 	case !strings.Contains(db.url, "pool_max_conns"):
 		config.MaxConns = max(config.MaxConns, minConns)
 	}
+	failpoint.Trace(config.ConnConfig)
 	db.pool, err = pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return fmt.Errorf("open connection pool: %w", err)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/amberhost/amber/internal/failpoint"
 	"github.com/amberhost/amber/service"
 	"github.com/amberhost/amber/vm"
 )
@@ -244,8 +245,10 @@ func (p *Processor) answer(ctx context.Context, body, taskRun uuid.UUID, task st
 			e.Reply = service.Reply{Err: service.Errorf(service.CodeServiceError, "The service %s failed.", c.Call.Service)}
 		}
 	}()
+	failpoint.At(failpoint.Call)
 	value, err := svc.Call(ctx, c.Call, service.Meta{TaskRun: taskRun.String(), StackRun: c.ID.String(), Task: task,
 		IdempotencyKey: c.ID.String(), Owner: caller.Owner, Claims: caller.Claims})
+	failpoint.At(failpoint.Called)
 	if err != nil {
 		e.Reply.Err = service.AsError(err)
 		return e

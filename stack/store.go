@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/amberhost/amber/internal/failpoint"
 	"github.com/amberhost/amber/supabase/keys"
 )
 
@@ -62,7 +63,7 @@ func outlive(ctx context.Context, d time.Duration) (context.Context, context.Can
 }
 
 func (s *Store) tx(ctx context.Context, act string, f func(tx pgx.Tx) error) error {
-	err := pgx.BeginFunc(ctx, s.pool, f)
+	err := pgx.BeginFunc(failpoint.In(ctx, act), s.pool, f)
 	if err != nil && !errors.Is(err, ErrClaimLost) {
 		return fmt.Errorf("%s: %w", act, err)
 	}
