@@ -17,7 +17,7 @@ func limitTable() []setting {
 			spell(func(l *vm.Limits, d time.Duration) { l.CPU = d })),
 		limit("limit-run-cpu", "AMBER_LIMIT_RUN_CPU", "how long a run may compute in all", "10m",
 			spell(func(l *vm.Limits, d time.Duration) { l.RunCPU = d })),
-		limit("limit-memory", "AMBER_LIMIT_MEMORY", "how large a task's heap may be; runs that wait and take more cannot go on with a smaller one", "64MiB",
+		limit("limit-memory", "AMBER_LIMIT_MEMORY", "how large a task's heap may be; runs that wait and take more are left to hosts with a larger one", "64MiB",
 			bytesOf(func(l *vm.Limits, n int64) { l.Memory = uint32(n) }, 4<<20, 1<<30)),
 		limit("limit-calls", "AMBER_LIMIT_CALLS", "how many calls of a run may be in flight; more of them wait their turn", "1000",
 			count(func(c *Config) *int { return &c.TaskLimits.Calls }, 1, 1_000_000)),

@@ -87,7 +87,8 @@ type claimed struct {
 }
 
 // Claim takes up to limit rows of a kind that any host may run or resume, oldest
-// first, of those that this one can: it has their engine and the keys they are sealed with.
+// first, of those that this one can: it has their engine, the keys they are sealed
+// with, and as much memory as they take.
 // After an error it is not known what was taken: see [Store.GiveBack].
 func (s *Store) Claim(ctx context.Context, host Host, kind ClaimKind, limit int) ([]Claim, error) {
 	return s.claim(ctx, host, kind.sql(), pgx.StrictNamedArgs{"limit": limit})
@@ -100,12 +101,12 @@ func (s *Store) ClaimRow(ctx context.Context, host Host, id uuid.UUID) ([]Claim,
 
 // claim takes free rows of which the SQL condition only holds.
 func (s *Store) claim(ctx context.Context, host Host, only string, args pgx.StrictNamedArgs) ([]Claim, error) {
-	args["engines"], args["host"], args["keys"] = host.Engines, host.ID, s.ring.IDs()
+	args["engines"], args["host"], args["keys"], args["memory"] = host.Engines, host.ID, s.ring.IDs(), host.memory()
 	rows, err := s.pool.Query(ctx, `
 		with free as (
 			select id from public.stack_runs s
 			where status in ('pending', 'pending_resume', 'pending_execution') and stuck_reason is null
-				and (engine is null or engine = any(@engines)) and `+only+` and `+opensSQL+`
+				and (engine is null or engine = any(@engines)) and `+only+` and `+opensSQL+` and `+fitsSQL+`
 			order by priority desc, created_at
 			limit @limit for update skip locked
 		)

@@ -42,8 +42,8 @@
 // exactly once in what the task observes.
 //
 // Any number of hosts work on one database. They share the rows that are free
-// (claimed with skip locked) and for which they have the engine and the keys; what
-// no host that runs can open is parked until one can. They judge leases by the
+// (claimed with skip locked) and for which they have the engine, the keys
+// and the memory; what no host that runs can go on with is parked until one can. They judge leases by the
 // database's clock alone, and need neither LISTEN (see Config.Poll) nor anything
 // else that a session keeps: on a pool whose statements have no names, all of it
 // works through a pooler that gives each transaction another session. No transaction waits for a second

@@ -17,6 +17,8 @@ type Host struct {
 	ID      uuid.UUID // a new one each time the lease was lost
 	Name    string
 	Engines []string // that it can run, its own first: see vm.Engine.Identities
+	// Memory is how many bytes one VM may have: see vm.Engine.MaxMemory. 0: any number.
+	Memory uint64
 	// Leaving makes commits leave to any host what they would give to this one.
 	Leaving bool
 }
@@ -217,15 +219,15 @@ func (s *Store) complete(ctx context.Context, tx pgx.Tx, host Host, e Ending) (r
 		return false, err
 	}
 	if resume {
-		// A body of another engine, or sealed with a key that is not here, is left
-		// to a host that has that.
+		// A body of another engine, sealed with a key that is not here, or larger than
+		// this host takes, is left to another.
 		b.Queue(`
 			update public.stack_runs s set updated_at = now(), resume_payload = null,
 				(status, claimed_by) = (
 					select case when ours then 'processing' else 'pending_resume' end, case when ours then @host::uuid end
-					from (select coalesce(s.engine = any(@engines) and @works and `+opensSQL+`, false) as ours) o)
+					from (select coalesce(s.engine = any(@engines) and @works and `+opensSQL+` and `+fitsSQL+`, false) as ours) o)
 			where id = @parent returning claimed_by is not null`,
-			pgx.StrictNamedArgs{"parent": e.Parent, "host": host.ID, "engines": host.Engines, "works": host.takes(), "keys": s.ring.IDs()}).
+			pgx.StrictNamedArgs{"parent": e.Parent, "host": host.ID, "engines": host.Engines, "works": host.takes(), "keys": s.ring.IDs(), "memory": host.memory()}).
 			QueryRow(func(row pgx.Row) error { return row.Scan(&resume) })
 	}
 	err = b.send(ctx, tx)

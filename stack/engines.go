@@ -2,16 +2,15 @@ package stack
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/jackc/pgx/v5"
 )
 
 // ParkEngineless parks the rows that wait for a host and whose engine no host
-// has that runs, with the reason, and returns how many. A host that starts lets
-// all of them try again: see [Store.Unpark].
+// has that runs, with the reason, and returns how many. A host that registers lets
+// all of them try again.
 func (s *Store) ParkEngineless(ctx context.Context) (rows int, err error) {
-	err = s.pool.QueryRow(ctx, `
+	return s.parkLost(ctx, "park what no host has the engine of", `
 		with live as (
 			select engine, engines from amber.hosts where expires_at > now()
 		), parked as (
@@ -21,13 +20,5 @@ func (s *Store) ParkEngineless(ctx context.Context) (rows int, err error) {
 			where s.status in ('pending', 'pending_resume', 'pending_execution') and s.stuck_reason is null and s.engine is not null
 				and exists (select from live) and not exists (select from live where s.engine = live.engine or s.engine = any(live.engines))
 			returning s.child_task_run_id, s.stuck_reason
-		), told as (
-			update public.task_runs t set stuck_reason = p.stuck_reason, updated_at = now()
-			from parked p where t.id = p.child_task_run_id and t.status not in ('completed', 'failed', 'cancelled')
-		)
-		select count(*) from parked`, pgx.StrictNamedArgs{}).Scan(&rows)
-	if err != nil {
-		return 0, fmt.Errorf("park what no host has the engine of: %w", err)
-	}
-	return rows, nil
+		)`, pgx.StrictNamedArgs{})
 }

@@ -39,11 +39,8 @@ func TestBodyOfAnotherEngine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	carrier, err := d.store.Register(t.Context(), "carrier", append(e.Identities(), other), time.Hour, false)
+	carrier, err := d.store.Register(t.Context(), stack.Host{Name: "carrier", Engines: append(e.Identities(), other)}, time.Hour, false)
 	if err != nil {
-		t.Fatal(err)
-	}
-	if err := d.store.Unpark(t.Context()); err != nil { // as a host does that starts
 		t.Fatal(err)
 	}
 	if n, err := d.store.ParkEngineless(t.Context()); n != 0 || err != nil {

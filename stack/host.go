@@ -9,24 +9,30 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Register makes a new incarnation of a host, with a lease. If exclusive is
-// set, the caller vouches that no other host of that name runs: earlier
-// incarnations lose their leases at once instead of when they run out. engines
-// are those of [vm.Engine.Identities].
-func (s *Store) Register(ctx context.Context, name string, engines []string, lease time.Duration, exclusive bool) (Host, error) {
-	h := Host{ID: newID(), Name: name, Engines: engines}
+// Register makes a new incarnation of the host h, with an ID of its own and a
+// lease. What is parked may try again, but for what waits for a key. If exclusive
+// is set, the caller vouches that no other host of that name runs: earlier
+// incarnations lose their leases at once instead of when they run out.
+func (s *Store) Register(ctx context.Context, h Host, lease time.Duration, exclusive bool) (Host, error) {
+	h.ID = newID()
 	err := s.tx(ctx, "register host", func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `select pg_advisory_xact_lock(@lock)`, pgx.StrictNamedArgs{"lock": parkingLock}); err != nil {
+			return err
+		}
 		if exclusive {
 			if _, err := tx.Exec(ctx, `update amber.hosts set expires_at = now() - interval '1 second' where name = @name`,
-				pgx.StrictNamedArgs{"name": name}); err != nil {
+				pgx.StrictNamedArgs{"name": h.Name}); err != nil {
 				return err
 			}
 		}
-		_, err := tx.Exec(ctx, `
-			insert into amber.hosts (id, name, engine, engines, keys, expires_at)
-			values (@id, @name, @engine, @engines, @keys, now() + make_interval(secs => @lease))`,
-			pgx.StrictNamedArgs{"id": h.ID, "name": name, "engine": engines[0], "engines": engines, "keys": s.ring.IDs(), "lease": lease.Seconds()})
-		return err
+		if _, err := tx.Exec(ctx, `
+			insert into amber.hosts (id, name, engine, engines, keys, memory, expires_at)
+			values (@id, @name, @engine, @engines, @keys, @memory, now() + make_interval(secs => @lease))`,
+			pgx.StrictNamedArgs{"id": h.ID, "name": h.Name, "engine": h.Engines[0], "engines": h.Engines, "keys": s.ring.IDs(),
+				"memory": h.memory(), "lease": lease.Seconds()}); err != nil {
+			return err
+		}
+		return unpark(ctx, tx)
 	})
 	return h, err
 }
@@ -150,74 +156,4 @@ func (s *Store) Reap(ctx context.Context) (freed int, err error) {
 		return err
 	})
 	return freed, err
-}
-
-// Park takes a row that cannot go on here out of circulation and says why in
-// stuck_reason, on the row and on its run. Clearing stuck_reason lets it go on,
-// and so does the next host that starts (see [Store.Unpark]); one that could not
-// be opened, any host that has the key (see [Store.UnparkOpenable]).
-func (s *Store) Park(ctx context.Context, host Host, id uuid.UUID, reason string) error {
-	return s.tx(ctx, "park stack run", func(tx pgx.Tx) error {
-		var b batch
-		b.fenced(`
-			update public.stack_runs s set stuck_reason = @reason, claimed_by = null, updated_at = now(),
-				stuck_key = (select min(key_id) from (`+sealedSQL+`) sealed where key_id <> all(@keys::text[])),
-				status = case when sequence > 0 then 'pending_resume' else 'pending' end
-			where id = @id and status = 'processing' and claimed_by = @host`,
-			pgx.StrictNamedArgs{"reason": text(reason), "id": id, "host": host.ID, "keys": s.ring.IDs()})
-		b.Queue(`
-			update public.task_runs set stuck_reason = @reason, updated_at = now()
-			where id = (select child_task_run_id from public.stack_runs where id = @id)
-				and status not in ('completed', 'failed', 'cancelled')`,
-			pgx.StrictNamedArgs{"reason": text(reason), "id": id})
-		return b.send(ctx, tx)
-	})
-}
-
-// Image returns the stored image with that digest; pgx.ErrNoRows if there is none.
-func (s *Store) Image(ctx context.Context, digest []byte) ([]byte, error) {
-	var data []byte
-	err := s.pool.QueryRow(ctx, `select data from amber.images where digest = @digest`,
-		pgx.StrictNamedArgs{"digest": digest}).Scan(&data)
-	if err != nil {
-		return nil, fmt.Errorf("load image %x: %w", digest, err)
-	}
-	return data, nil
-}
-
-// Unpark lets every parked row try again, but those that wait for a key: a host
-// that starts may have the image or the engine that the one before it lacked.
-func (s *Store) Unpark(ctx context.Context) error {
-	return s.tx(ctx, "unpark stack runs", func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, `
-			with parked as (
-				update public.stack_runs set stuck_reason = null, updated_at = now()
-				where status in ('pending', 'pending_resume', 'pending_execution') and stuck_reason is not null
-					and stuck_key is null
-				returning child_task_run_id
-			)
-			update public.task_runs t set stuck_reason = null, updated_at = now()
-			from parked p where t.id = p.child_task_run_id`)
-		return err
-	})
-}
-
-// HasImage reports whether the image with that digest is stored.
-func (s *Store) HasImage(ctx context.Context, digest []byte) (known bool, err error) {
-	err = s.pool.QueryRow(ctx, `select exists (select from amber.images where digest = @digest)`,
-		pgx.StrictNamedArgs{"digest": digest}).Scan(&known)
-	if err != nil {
-		return false, fmt.Errorf("look for image %x: %w", digest, err)
-	}
-	return known, nil
-}
-
-// SaveImage stores an image, so that any host can resume what was suspended on it.
-func (s *Store) SaveImage(ctx context.Context, digest []byte, engine string, data []byte) error {
-	_, err := s.pool.Exec(ctx, `insert into amber.images (digest, engine, data) values (@digest, @engine, @data) on conflict do nothing`,
-		pgx.StrictNamedArgs{"digest": digest, "engine": engine, "data": data})
-	if err != nil {
-		return fmt.Errorf("save image %x: %w", digest, err)
-	}
-	return nil
 }

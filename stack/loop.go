@@ -69,9 +69,6 @@ func (p *Processor) introduce(ctx context.Context) error {
 	if err := p.saveImage(ctx); err != nil {
 		return err
 	}
-	if err := p.cfg.Store.Unpark(ctx); err != nil {
-		return err
-	}
 	if err := p.cfg.Store.forgetNested(ctx); err != nil {
 		return err
 	}
@@ -99,7 +96,7 @@ func (p *Processor) saveImage(ctx context.Context) error {
 func (p *Processor) Ready() <-chan struct{} { return p.ready }
 
 func (p *Processor) register(ctx context.Context, exclusive bool) error {
-	host, err := p.cfg.Store.Register(ctx, p.cfg.HostName, p.cfg.Engine.Identities(), p.cfg.Lease, exclusive)
+	host, err := p.cfg.Store.Register(ctx, p.self(), p.cfg.Lease, exclusive)
 	if err != nil {
 		return err
 	}
@@ -111,7 +108,12 @@ func (p *Processor) currentHost() Host {
 	if h := p.host.Load(); h != nil {
 		return *h
 	}
-	return Host{Engines: p.cfg.Engine.Identities()}
+	return p.self()
+}
+
+// self is what this host is, whatever its incarnation.
+func (p *Processor) self() Host {
+	return Host{Name: p.cfg.HostName, Engines: p.cfg.Engine.Identities(), Memory: p.cfg.Engine.MaxMemory()}
 }
 
 func (p *Processor) running() bool  { return p.host.Load() != nil && !p.drains.Load() }
@@ -378,8 +380,8 @@ func (p *Processor) renew(lease context.Context) {
 	}
 }
 
-// parkLost is not for every sweep: for want of a key or an engine it looks into all rows
-// that wait.
+// parkLost is not for every sweep: for want of a key, an engine or memory it looks
+// into all rows that wait.
 func (p *Processor) parkLost(ctx context.Context) error {
 	parked, err := p.cfg.Store.ParkUnopenable(ctx)
 	if parked > 0 {
@@ -391,6 +393,13 @@ func (p *Processor) parkLost(ctx context.Context) error {
 	parked, err = p.cfg.Store.ParkEngineless(ctx)
 	if parked > 0 {
 		p.cfg.Log.Warn("stuck: no host that runs has the engine these were suspended by", "rows", parked)
+	}
+	if err != nil {
+		return err
+	}
+	parked, err = p.cfg.Store.ParkTooLarge(ctx)
+	if parked > 0 {
+		p.cfg.Log.Warn("stuck: no host that runs gives as much memory to one task as these take; start one with a larger limit-memory", "rows", parked)
 	}
 	return err
 }

@@ -50,7 +50,7 @@ func (s *Store) ParkUnopenable(ctx context.Context) (rows int, err error) {
 	const limit = 1000
 	for n := limit; n == limit; rows += n {
 		// A host of a version that did not tell its keys may have them all.
-		err := s.pool.QueryRow(ctx, `
+		n, err = s.parkLost(ctx, "park what no host can open", `
 			with live as (
 				select keys from amber.hosts where expires_at > now()
 			), lost as (
@@ -69,14 +69,10 @@ func (s *Store) ParkUnopenable(ctx context.Context) (rows int, err error) {
 						|| '. It goes on by itself when a host starts that has this in AMBER_KEYS.'
 				from lost where s.id = lost.id
 				returning s.child_task_run_id, s.stuck_reason
-			), told as (
-				update public.task_runs t set stuck_reason = p.stuck_reason, updated_at = now()
-				from parked p where t.id = p.child_task_run_id and t.status not in ('completed', 'failed', 'cancelled')
-			)
-			select count(*) from parked`,
-			pgx.StrictNamedArgs{"keys": s.ring.IDs(), "limit": limit}).Scan(&n)
+			)`,
+			pgx.StrictNamedArgs{"keys": s.ring.IDs(), "limit": limit})
 		if err != nil {
-			return rows, fmt.Errorf("park what no host can open: %w", err)
+			return rows, err
 		}
 	}
 	return rows, nil

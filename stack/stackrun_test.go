@@ -74,7 +74,7 @@ func TestCodeGivenWithTheRequest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dead, err := d.store.Register(t.Context(), "dead", e.Identities(), time.Hour, false)
+	dead, err := d.store.Register(t.Context(), stack.Host{Name: "dead", Engines: e.Identities()}, time.Hour, false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -58,7 +58,7 @@ func newPair(t *testing.T) (*db, *vm.Engine, stack.Host) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	host, err := d.store.Register(t.Context(), "test", e.Identities(), 1e12, false)
+	host, err := d.store.Register(t.Context(), stack.Host{Name: "test", Engines: e.Identities()}, 1e12, false)
 	if err != nil {
 		t.Fatal(err)
 	}

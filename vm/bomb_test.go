@@ -23,7 +23,7 @@ func TestBombs(t *testing.T) {
 		t.Fatal(err, waits)
 	}
 	size := waits.Snapshot.Size
-	most := int(e.maxMemory()) + 2<<20
+	most := int(e.MaxMemory()) + 2<<20
 	// A delta of no runs, after it zeros; pages would come after as many numbers.
 	bomb := append(binary.AppendUvarint([]byte{0, 0, 0, 1, 1}, uint64(size)), make([]byte, 3*most)...)
 	sized := e.codec.enc.EncodeAll(bomb, nil)
@@ -59,7 +59,7 @@ func TestBombs(t *testing.T) {
 	}
 	// What fits is decompressed.
 	var b buffers
-	if err := e.codec.unpack(&b, codecWordsZstd, e.codec.enc.EncodeAll(bomb[:e.maxMemory()], nil)); err != nil || len(b.delta) != int(e.maxMemory()) {
+	if err := e.codec.unpack(&b, codecWordsZstd, e.codec.enc.EncodeAll(bomb[:e.MaxMemory()], nil)); err != nil || len(b.delta) != int(e.MaxMemory()) {
 		t.Errorf("%d bytes: %v", len(b.delta), err)
 	}
 }

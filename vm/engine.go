@@ -137,4 +137,6 @@ func (e *Engine) image(ctx context.Context, m *module, d Digest) (*Image, error)
 // Limits are those that the engine's tasks have.
 func (e *Engine) Limits() Limits { return e.options.Limits }
 
-func (e *Engine) maxMemory() uint64 { return uint64(e.options.memoryPages()) * wasmPage }
+// MaxMemory is how many bytes of memory one VM may have. A snapshot whose Size is
+// larger cannot be resumed here.
+func (e *Engine) MaxMemory() uint64 { return uint64(e.options.memoryPages()) * wasmPage }

@@ -178,7 +178,7 @@ func FuzzSnapshot(f *testing.F) {
 		err := e.codec.open(snap, e.base, func(d *opened) error {
 			reached++
 			size := d.last().memory()
-			if uint64(size) > e.maxMemory() || size%wasmPage != 0 || int(size) < len(e.base.memory) {
+			if uint64(size) > e.MaxMemory() || size%wasmPage != 0 || int(size) < len(e.base.memory) {
 				t.Errorf("memory of %d bytes", size)
 			}
 			memory := make([]byte, size)

@@ -88,7 +88,7 @@ func (e *Engine) decodeImage(want Digest, b []byte) (*Image, error) {
 	if _, err := binary.Decode(b[head:], binary.LittleEndian, &a); err != nil {
 		return nil, fmt.Errorf("%w: %v: %w", ErrUnknownImage, want, err)
 	}
-	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(e.maxMemory()))
+	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(e.MaxMemory()))
 	if err != nil {
 		return nil, fmt.Errorf("decode image: %w", err)
 	}

@@ -429,6 +429,10 @@ func TestOtherMemoryLimit(t *testing.T) {
 		o.Limits.Memory = 8 << 20
 		o.LoadImage = func(context.Context, vm.Digest) ([]byte, error) { return shared.Image().Encode() }
 	})
+	size := uint64(out.Snapshot.Size)
+	if most := small.MaxMemory(); most < 8<<20 || most >= size || shared.MaxMemory() < size {
+		t.Errorf("one VM has %d bytes here and %d there, and the body %d", most, shared.MaxMemory(), size)
+	}
 	if _, err := small.Resume(t.Context(), frame, out.Snapshot, nil); err == nil || errors.Is(err, vm.ErrBadSnapshot) || !strings.Contains(err.Error(), "raise its limit of memory") {
 		t.Errorf("%v", err)
 	}

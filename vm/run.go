@@ -66,8 +66,8 @@ func (e *Engine) resume(ctx context.Context, frame uuid.UUID, snap *Snapshot, re
 	switch {
 	case module == nil:
 		return nil, fmt.Errorf("%w: %v, this host has %v", ErrUnknownEngine, snap.Engine, e.Identities())
-	case uint64(snap.Size) > e.maxMemory():
-		return nil, fmt.Errorf("vm: the task takes %d MiB of memory, and this host gives %d MiB to one: raise its limit of memory", snap.Size>>20, e.maxMemory()>>20)
+	case uint64(snap.Size) > e.MaxMemory():
+		return nil, fmt.Errorf("vm: the task takes %d MiB of memory, and this host gives %d MiB to one: raise its limit of memory", snap.Size>>20, e.MaxMemory()>>20)
 	case snap.Frame != frame:
 		return nil, badSnapshot("of frame %v", snap.Frame)
 	}
