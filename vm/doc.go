@@ -34,7 +34,7 @@
 //	slice.go outcome.go call.go clip.go what a slice did
 //	load.go syntax.go import.go source to function, what is refused, Check
 //	prelude.js                 the half that runs in the guest
-//	boot.go image.go           a booted engine as bytes
+//	boot.go image.go images.go a booted engine as bytes, and those of others
 //	delta.go codec.go snapshot.go a waiting VM as bytes; delta_v1.go as they were
 //	chain.go                   those of a large body: what changed since the one before
 //	edition.go module.go internal/harden the engine's wasm: pinned, rewritten, compiled

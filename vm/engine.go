@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 
 	"github.com/tetratelabs/wazero"
 )
@@ -22,9 +21,7 @@ type Engine struct {
 	turns   turns
 	pool    pool
 	loaded  loadedCache
-
-	mu     sync.Mutex
-	images map[imageKey]*Image // base and those loaded
+	images  images
 }
 
 // New compiles the engine and boots its base image.
@@ -33,7 +30,7 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 		return nil, errors.New("vm: Options.Keys is required: snapshots are sealed with them")
 	}
 	o = o.withDefaults()
-	e := &Engine{options: o, images: map[imageKey]*Image{}}
+	e := &Engine{options: o}
 	for _, ed := range o.editions {
 		e.modules = append(e.modules, &module{edition: ed, id: ed.identity()})
 	}
@@ -42,7 +39,7 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 		return nil, err
 	}
 	e.turns.free, e.turns.most, e.turns.queue = o.Concurrency, o.Memory, o.Queue
-	e.pool.most, e.loaded.most = o.IdleMemory, loadedMemory
+	e.pool.most, e.pool.keeps, e.loaded.most, e.images.most = o.IdleMemory, e.images.has, loadedMemory, loadedImages
 	if e.codec, err = newCodec(o); err == nil {
 		err = e.bootBase(ctx)
 	}
@@ -62,7 +59,7 @@ func (e *Engine) bootBase(ctx context.Context) error {
 	if e.base, err = boot(ctx, s, e.options); err != nil {
 		return err
 	}
-	e.images[imageKey{e.base.module, e.base.digest}] = e.base
+	e.images.base = e.base
 	return nil
 }
 
@@ -96,20 +93,10 @@ func (e *Engine) Identities() []string {
 // Image returns the base image, against which new snapshots are taken.
 func (e *Engine) Image() *Image { return e.base }
 
-// imageKey: two engines could have images of the same bytes.
-type imageKey struct {
-	module *module
-	digest Digest
-}
-
 // image finds an image of an engine by digest, asking Options.LoadImage for what
 // is not here.
 func (e *Engine) image(ctx context.Context, m *module, d Digest) (*Image, error) {
-	key := imageKey{m, d}
-	e.mu.Lock()
-	i := e.images[key]
-	e.mu.Unlock()
-	if i != nil {
+	if i := e.images.get(imageKey{m, d}); i != nil {
 		return i, nil
 	}
 	if e.options.LoadImage == nil {
@@ -119,18 +106,17 @@ func (e *Engine) image(ctx context.Context, m *module, d Digest) (*Image, error)
 	if err != nil {
 		return nil, fmt.Errorf("load image %v: %w", d, err)
 	}
-	if i, err = e.decodeImage(d, b); err != nil {
+	i, err := e.decodeImage(d, b)
+	if err != nil {
 		return nil, err
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
 	if i.module != m {
 		return nil, badSnapshot("its image %v is one of engine %v", d, i.module.id)
 	}
-	if first := e.images[key]; first != nil {
-		return first, nil
+	i, dropped := e.images.put(i)
+	if dropped != nil {
+		e.drop(e.pool.forget(dropped))
 	}
-	e.images[key] = i
 	return i, nil
 }
 

@@ -19,6 +19,7 @@ type pool struct {
 	idle      []*sandbox // the one used last comes last
 	size      uint64     // bytes of memory that idle VMs have
 	most      uint64
+	keeps     func(*Image) bool // VMs of other images than these are not kept
 	refilling bool
 	closed    bool
 	refills   sync.WaitGroup
@@ -42,11 +43,12 @@ func (p *pool) take(image *Image, size uint32) *sandbox {
 }
 
 // give takes a VM in, and returns those that there is no more room for: the ones
-// that were used least lately.
+// that were used least lately. It is returned itself if its image is not kept: who
+// stops keeping one does so before forget.
 func (p *pool) give(s *sandbox) (drop []*sandbox) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
+	if p.closed || !p.keeps(s.image) {
 		return []*sandbox{s}
 	}
 	p.idle = append(p.idle, s)
@@ -59,9 +61,27 @@ func (p *pool) give(s *sandbox) (drop []*sandbox) {
 	return drop
 }
 
+// forget returns the idle VMs of an image.
+func (p *pool) forget(image *Image) (drop []*sandbox) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.idle = slices.DeleteFunc(p.idle, func(s *sandbox) bool {
+		if s.image != image {
+			return false
+		}
+		drop = append(drop, s)
+		p.size -= uint64(s.memory.Size())
+		return true
+	})
+	return drop
+}
+
 // low reports whether there are fewer than few idle VMs of an image's own size,
 // and room for one more.
 func (p *pool) low(image *Image, few int) bool {
+	if !p.keeps(image) {
+		return false
+	}
 	n := 0
 	for _, s := range p.idle {
 		if s.image == image && int(s.memory.Size()) == len(image.memory) {

@@ -189,9 +189,7 @@ func TestPoolKnowsImages(t *testing.T) {
 	t.Parallel()
 	e := soloEngine(t, Limits{})
 	size := uint32(len(e.base.memory))
-	memory := bytes.Clone(e.base.memory)
-	memory[len(memory)-1] ^= 1
-	twin := newImage(e.base.module, e.base.anchors, memory)
+	twin, _ := e.images.put(twinOf(e.base, 1))
 	images := []*Image{e.base, twin}
 	for range 2 { // the first time round there is none for the second image, then one for each
 		for _, image := range images {
@@ -203,7 +201,51 @@ func TestPoolKnowsImages(t *testing.T) {
 				t.Fatal("a VM of another image")
 			}
 			wantNew(t, s, 0)
-			e.pool.give(s)
+			e.drop(e.pool.give(s))
 		}
+	}
+	if _, idle, _ := e.VMs(); idle != len(images) {
+		t.Errorf("%d VMs are idle, want one of each image", idle)
+	}
+}
+
+// twinOf is an image that differs from another in its last byte.
+func twinOf(image *Image, last byte) *Image {
+	memory := bytes.Clone(image.memory)
+	memory[len(memory)-1] ^= last
+	return newImage(image.module, image.anchors, memory)
+}
+
+// TestVMOfADroppedImage: a VM that is in use while its image is dropped works on,
+// and is not kept after.
+func TestVMOfADroppedImage(t *testing.T) {
+	t.Parallel()
+	e := soloEngine(t, Limits{})
+	image, _ := e.images.put(twinOf(e.base, 1))
+	size := uint32(len(image.memory))
+	used, err := e.take(t.Context(), image, size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var dropped *Image
+	for n := byte(2); dropped == nil; n++ {
+		_, dropped = e.images.put(twinOf(e.base, n))
+	}
+	if dropped != image || len(e.pool.forget(image)) != 0 {
+		t.Fatal("another image was dropped, or a VM that is in use")
+	}
+	wantNew(t, used, 0)
+	again, _ := e.images.put(twinOf(e.base, 1)) // the same, but for the pointer
+	e.give(t.Context(), used)
+	if live, idle, _ := e.VMs(); live != 0 || idle != 0 {
+		t.Errorf("%d VMs, %d idle, want none", live, idle)
+	}
+	s, err := e.take(t.Context(), again, size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.give(t.Context(), s)
+	if live, idle, _ := e.VMs(); live != 1 || idle != 1 {
+		t.Errorf("%d VMs, %d idle, want that of the image that is kept", live, idle)
 	}
 }
