@@ -25,6 +25,7 @@ const policy = `
 floor workshop: nobody but tests may import it
 	internal/pgtest            pgx uuid
 	internal/fault/pgproxy
+	internal/fault/points
 
 floor roof
 	cmd/amber                  cobra runewidth term uuid

@@ -11,7 +11,7 @@ import (
 // body that any host may claim. A client that inserts run and body in two
 // requests has a second between them.
 func (s *Store) Adopt(ctx context.Context, limit int) (int, error) {
-	tag, err := s.pool.Exec(ctx, `
+	tag, err := s.pool.Exec(ctx, `/* Adopt */
 		with orphans as (
 			select id, task_name, input from public.task_runs t
 			where status = 'queued' and created_at < now() - interval '1 second'

@@ -37,7 +37,7 @@ func (s *Store) putBytes(b *batch, id uuid.UUID, kind string, v any) error {
 	if err != nil {
 		return fmt.Errorf("%w: seal %s: %w", errUnstorable, kind, err)
 	}
-	b.Queue(`insert into amber.replies (stack_run_id, kind, key_id, data) values (@id, @kind, @key, @data)
+	b.Queue(`/* bytes */ insert into amber.replies (stack_run_id, kind, key_id, data) values (@id, @kind, @key, @data)
 		on conflict (stack_run_id, kind) do update set key_id = excluded.key_id, data = excluded.data, created_at = now()`,
 		pgx.StrictNamedArgs{"id": id, "kind": kind, "key": keyID, "data": sealed})
 	return nil
@@ -117,7 +117,7 @@ const pieceBytes = 16 << 20
 
 // repliesSQL are the next replies for the body @body, not more than @most bytes of
 // them: of the others none is read.
-const repliesSQL = `
+const repliesSQL = `/* replies */
 	select id, call_id, status, result, error, key_id, data from (
 		select s.id, s.call_id, s.status, s.result, s.error, r.key_id, r.data, coalesce(s.due_at, s.ended_at) as at,
 			row_number() over next as n,

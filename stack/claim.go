@@ -102,7 +102,7 @@ func (s *Store) ClaimRow(ctx context.Context, host Host, id uuid.UUID) ([]Claim,
 // claim takes free rows of which the SQL condition only holds.
 func (s *Store) claim(ctx context.Context, host Host, only string, args pgx.StrictNamedArgs) ([]Claim, error) {
 	args["engines"], args["host"], args["keys"], args["memory"] = host.Engines, host.ID, s.ring.IDs(), host.memory()
-	rows, err := s.pool.Query(ctx, `
+	rows, err := s.pool.Query(ctx, `/* Claim */
 		with free as (
 			select id from public.stack_runs s
 			where status in ('pending', 'pending_resume', 'pending_execution') and stuck_reason is null
@@ -176,7 +176,7 @@ func (s *Store) openCall(ctx context.Context, r claimed, call service.Call) (Cla
 	if r.CallID != nil {
 		c.CallID = uint32(*r.CallID)
 	}
-	err := s.pool.QueryRow(ctx, `
+	err := s.pool.QueryRow(ctx, `/* openCall */
 		select task_name, coalesce(owner::text, ''), coalesce(caller_role, ''), caller_claims
 		from public.task_runs where id = @run`,
 		pgx.StrictNamedArgs{"run": c.TaskRun}).Scan(&c.Task, &c.Caller.Owner, &c.Caller.Role, &c.Caller.Claims)
@@ -208,7 +208,7 @@ func (s *Store) request(ctx context.Context, host Host, r claimed) (request, err
 func (s *Store) asked(ctx context.Context, r claimed) (req request, exact bool, err error) {
 	var keyID string
 	var sealed []byte
-	err = s.pool.QueryRow(ctx, `select key_id, data from amber.replies where stack_run_id = @id and kind = 'request'`,
+	err = s.pool.QueryRow(ctx, `/* request */ select key_id, data from amber.replies where stack_run_id = @id and kind = 'request'`,
 		pgx.StrictNamedArgs{"id": r.ID}).Scan(&keyID, &sealed)
 	if err == nil {
 		return req, true, s.openBytes(r.ID, kindRequest, keyID, sealed, &req)
@@ -240,7 +240,7 @@ type vmState struct {
 // sealed before it runs: suspending the body overwrites vm_state.
 func (s *Store) broughtCode(ctx context.Context, host Host, id uuid.UUID, req request) (request, error) {
 	var raw json.RawMessage
-	err := s.pool.QueryRow(ctx, `select vm_state from public.stack_runs where id = @id`, pgx.StrictNamedArgs{"id": id}).Scan(&raw)
+	err := s.pool.QueryRow(ctx, `/* broughtCode: look */ select vm_state from public.stack_runs where id = @id`, pgx.StrictNamedArgs{"id": id}).Scan(&raw)
 	if err != nil {
 		return req, fmt.Errorf("load code: %w", lostIfGone(err))
 	}
@@ -272,7 +272,7 @@ func (s *Store) broughtCode(ctx context.Context, host Host, id uuid.UUID, req re
 	}
 	return req, s.tx(ctx, "keep request", func(tx pgx.Tx) error {
 		var b batch
-		b.fenced(`update public.stack_runs set updated_at = now() where id = @id and status = 'processing' and claimed_by = @host`,
+		b.fenced(`/* broughtCode: hold */ update public.stack_runs set updated_at = now() where id = @id and status = 'processing' and claimed_by = @host`,
 			pgx.StrictNamedArgs{"id": id, "host": host.ID})
 		if err := s.putBytes(&b, id, kindRequest, req); err != nil {
 			return err
@@ -287,7 +287,7 @@ func (s *Store) bodyRun(ctx context.Context, r claimed, task string, input json.
 	err = s.tx(ctx, "adopt stack run", func(tx pgx.Tx) error {
 		run = uuid.Nil
 		if r.ParentTaskRunID != nil && r.ParentStackRunID == nil {
-			err := tx.QueryRow(ctx, `
+			err := tx.QueryRow(ctx, `/* bodyRun: adopt */
 				update public.task_runs t set status = 'processing', started_at = coalesce(t.started_at, now()), updated_at = now()
 				where t.id = @run and t.status in ('queued', 'processing')
 					and not exists (select from public.stack_runs s where s.child_task_run_id = t.id)
@@ -301,7 +301,7 @@ func (s *Store) bodyRun(ctx context.Context, r claimed, task string, input json.
 			run = newID()
 			queueTaskRun(&b, taskRun{ID: run, Parent: orNil(r.ParentTaskRunID), Task: task, Input: input, Status: StatusProcessing})
 		}
-		b.Queue(`update public.stack_runs set child_task_run_id = @run, updated_at = now() where id = @id`,
+		b.Queue(`/* bodyRun: link */ update public.stack_runs set child_task_run_id = @run, updated_at = now() where id = @id`,
 			pgx.StrictNamedArgs{"run": run, "id": r.ID})
 		return b.send(ctx, tx)
 	})
@@ -315,7 +315,7 @@ func (s *Store) load(ctx context.Context, r claimed, task string, input json.Raw
 	if r.CallID != nil {
 		body.CallID = uint32(*r.CallID)
 	}
-	err := s.pool.QueryRow(ctx, `
+	err := s.pool.QueryRow(ctx, `/* load */
 		update public.task_runs set status = case when status = 'queued' then 'processing' else status end,
 			started_at = coalesce(started_at, now()), updated_at = now()
 		where id = @run and status not in ('completed', 'failed', 'cancelled')
@@ -346,7 +346,7 @@ func (s *Store) load(ctx context.Context, r claimed, task string, input json.Raw
 // loadSnapshot reads the snapshot of a body that waits, from its key frame on.
 // ErrClaimLost if the body has gone on meanwhile.
 func (s *Store) loadSnapshot(ctx context.Context, body *Body) error {
-	parts, err := s.pool.Query(ctx, `
+	parts, err := s.pool.Query(ctx, `/* loadSnapshot */
 		select data from amber.snapshots where stack_run_id = @id and sequence <= @sequence
 			and sequence >= (select sequence from only amber.snapshots where stack_run_id = @id)
 		order by sequence`,
@@ -374,7 +374,7 @@ func (s *Store) loadSnapshot(ctx context.Context, body *Body) error {
 // by another slice of this host, or it was deleted.
 func (s *Store) snapshotGone(ctx context.Context, body *Body) error {
 	var moved bool
-	err := s.pool.QueryRow(ctx, `select not exists (select from public.stack_runs where id = @id and sequence = @sequence)`,
+	err := s.pool.QueryRow(ctx, `/* snapshotGone */ select not exists (select from public.stack_runs where id = @id and sequence = @sequence)`,
 		pgx.StrictNamedArgs{"id": body.ID, "sequence": body.Sequence}).Scan(&moved)
 	switch {
 	case err != nil:
@@ -387,7 +387,7 @@ func (s *Store) snapshotGone(ctx context.Context, body *Body) error {
 
 // Held loads a body that host holds: the one that [Store.Complete] said to resume.
 func (s *Store) Held(ctx context.Context, host Host, id uuid.UUID) (*Body, error) {
-	rows, err := s.pool.Query(ctx, `
+	rows, err := s.pool.Query(ctx, `/* Held */
 		select id, parent_task_run_id, parent_stack_run_id, child_task_run_id, service_name, method_name, args, sequence, call_id
 		from public.stack_runs where id = @id and status = 'processing' and claimed_by = @host`,
 		pgx.StrictNamedArgs{"id": id, "host": host.ID})

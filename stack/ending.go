@@ -78,7 +78,7 @@ func (sl Slice) fence() int64 {
 // seen the reply.
 func (s *Store) end(b *batch, host Host, e Ending, delivered bool) error {
 	status, result, failure := outcome(e)
-	b.fenced(`
+	b.fenced(`/* end: row */
 		update public.stack_runs set status = @status, result = @result, error = @error, delivered = @delivered,
 			claimed_by = null, waiting_on_stack_run_id = null, stuck_reason = null, ended_at = now(), updated_at = now()
 		where id = @id and sequence = @sequence and (
@@ -97,7 +97,7 @@ func (s *Store) end(b *batch, host Host, e Ending, delivered bool) error {
 		return err
 	}
 	if e.Sequence > 0 {
-		b.Queue(`delete from amber.snapshots where stack_run_id = @id`, pgx.StrictNamedArgs{"id": e.ID})
+		b.Queue(`/* end: snapshot */ delete from amber.snapshots where stack_run_id = @id`, pgx.StrictNamedArgs{"id": e.ID})
 	}
 	if e.CancelOpen {
 		queueCancelOpen(b, e.ID)
@@ -107,7 +107,7 @@ func (s *Store) end(b *batch, host Host, e Ending, delivered bool) error {
 			return err
 		}
 	}
-	b.Queue(`
+	b.Queue(`/* end: run */
 		update public.task_runs set status = @status, result = @result, error = @error,
 			waiting_on_stack_run_id = null, stuck_reason = null, ended_at = now(), updated_at = now(),
 			logs = (select jsonb_agg(jsonb_build_object('at', at, 'level', level, 'message', message) order by id)
@@ -128,7 +128,7 @@ func (s *Store) settle(b *batch, host Host, id, taskRun uuid.UUID, sl Slice) err
 		}
 	}
 	if len(sl.Delivered) > 0 {
-		b.Queue(`update public.stack_runs set delivered = true, updated_at = now() where id = any(@ids)`,
+		b.Queue(`/* settle: delivered */ update public.stack_runs set delivered = true, updated_at = now() where id = any(@ids)`,
 			pgx.StrictNamedArgs{"ids": sl.Delivered})
 	}
 	queueLogs(b, id, taskRun, sl.Logs)
@@ -156,7 +156,7 @@ func outcome(e Ending) (status string, result, failure json.RawMessage) {
 // queueCancelOpen cancels every call below the body that has not ended, and the
 // runs of those that are bodies.
 func queueCancelOpen(b *batch, id uuid.UUID) {
-	b.Queue(`
+	b.Queue(`/* cancel open */
 		with recursive open as (
 			select id, child_task_run_id from public.stack_runs
 			where parent_stack_run_id = @id and status not in ('completed', 'failed', 'cancelled')
@@ -186,7 +186,7 @@ func queueUnsent(b *batch, e Ending, c Child) error {
 	if err != nil {
 		return err
 	}
-	b.Queue(`
+	b.Queue(`/* end: unsent */
 		insert into public.stack_runs (id, parent_task_run_id, parent_stack_run_id, parent_run_id, service_name, module_name,
 			method_name, args, status, error, call_id, delivered, ended_at, idempotency_key)
 		values (@id, @task_run, @parent, @task_run, @service, @service, @method, @args, 'cancelled', @reason, @call_id, true, now(), @key)`,
@@ -221,7 +221,7 @@ func (s *Store) complete(ctx context.Context, tx pgx.Tx, host Host, e Ending) (r
 	if resume {
 		// A body of another engine, sealed with a key that is not here, or larger than
 		// this host takes, is left to another.
-		b.Queue(`
+		b.Queue(`/* Complete: resume */
 			update public.stack_runs s set updated_at = now(), resume_payload = null,
 				(status, claimed_by) = (
 					select case when ours then 'processing' else 'pending_resume' end, case when ours then @host::uuid end
@@ -237,7 +237,7 @@ func (s *Store) complete(ctx context.Context, tx pgx.Tx, host Host, e Ending) (r
 // lockWaiting locks a body, as whoever touches its calls must first, and
 // reports whether it waits.
 func lockWaiting(ctx context.Context, tx pgx.Tx, body uuid.UUID) (waits bool, err error) {
-	err = tx.QueryRow(ctx, `select status = 'suspended_waiting_child' from public.stack_runs where id = @id for update`,
+	err = tx.QueryRow(ctx, `/* lockWaiting */ select status = 'suspended_waiting_child' from public.stack_runs where id = @id for update`,
 		pgx.StrictNamedArgs{"id": body}).Scan(&waits)
 	return waits, lostIfGone(err)
 }
@@ -251,7 +251,7 @@ func (s *Store) Answer(ctx context.Context, host Host, e Ending) (resume bool, e
 				return err
 			}
 		}
-		tag, err := tx.Exec(ctx, `
+		tag, err := tx.Exec(ctx, `/* Answer */
 			update public.stack_runs set status = 'processing', claimed_by = @host, started_at = coalesce(started_at, now()), updated_at = now()
 			where id = @id and status not in ('completed', 'failed', 'cancelled')`,
 			pgx.StrictNamedArgs{"id": e.ID, "host": host.ID})

@@ -10,7 +10,7 @@ import (
 // has that runs, with the reason, and returns how many. A host that registers lets
 // all of them try again.
 func (s *Store) ParkEngineless(ctx context.Context) (rows int, err error) {
-	return s.parkLost(ctx, "park what no host has the engine of", `
+	return s.parkLost(ctx, "park what no host has the engine of", `/* ParkEngineless */
 		with live as (
 			select engine, engines from amber.hosts where expires_at > now()
 		), parked as (

@@ -29,7 +29,7 @@ func (h Host) memory() *int64 {
 // any host gives that runs and could go on with them otherwise, with the reason,
 // and returns how many. A host that registers lets all of them try again.
 func (s *Store) ParkTooLarge(ctx context.Context) (rows int, err error) {
-	return s.parkLost(ctx, "park what no host has the memory for", `
+	return s.parkLost(ctx, "park what no host has the memory for", `/* ParkTooLarge */
 		with live as materialized (
 			select engine, engines, keys, memory from amber.hosts where expires_at > now()
 		), large as materialized (

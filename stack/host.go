@@ -16,16 +16,16 @@ import (
 func (s *Store) Register(ctx context.Context, h Host, lease time.Duration, exclusive bool) (Host, error) {
 	h.ID = newID()
 	err := s.tx(ctx, "register host", func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `select pg_advisory_xact_lock(@lock)`, pgx.StrictNamedArgs{"lock": parkingLock}); err != nil {
+		if _, err := tx.Exec(ctx, `/* Register: lock */ select pg_advisory_xact_lock(@lock)`, pgx.StrictNamedArgs{"lock": parkingLock}); err != nil {
 			return err
 		}
 		if exclusive {
-			if _, err := tx.Exec(ctx, `update amber.hosts set expires_at = now() - interval '1 second' where name = @name`,
+			if _, err := tx.Exec(ctx, `/* Register: expire */ update amber.hosts set expires_at = now() - interval '1 second' where name = @name`,
 				pgx.StrictNamedArgs{"name": h.Name}); err != nil {
 				return err
 			}
 		}
-		if _, err := tx.Exec(ctx, `
+		if _, err := tx.Exec(ctx, `/* Register: insert */
 			insert into amber.hosts (id, name, engine, engines, keys, memory, expires_at)
 			values (@id, @name, @engine, @engines, @keys, @memory, now() + make_interval(secs => @lease))`,
 			pgx.StrictNamedArgs{"id": h.ID, "name": h.Name, "engine": h.Engines[0], "engines": h.Engines, "keys": s.ring.IDs(),
@@ -40,7 +40,7 @@ func (s *Store) Register(ctx context.Context, h Host, lease time.Duration, exclu
 // Renew extends the lease of a host. ErrClaimLost if it has run out: the host
 // must register anew and drop everything it held.
 func (s *Store) Renew(ctx context.Context, host Host, lease time.Duration) error {
-	tag, err := s.pool.Exec(ctx, `
+	tag, err := s.pool.Exec(ctx, `/* Renew */
 		update amber.hosts set expires_at = now() + make_interval(secs => @lease) where id = @id and expires_at > now()`,
 		pgx.StrictNamedArgs{"id": host.ID, "lease": lease.Seconds()})
 	if err != nil {
@@ -57,14 +57,14 @@ func (s *Store) Renew(ctx context.Context, host Host, lease time.Duration) error
 // under the same idempotency key.
 func (s *Store) Release(ctx context.Context, host Host) error {
 	return s.tx(ctx, "release host", func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, `
+		_, err := tx.Exec(ctx, `/* Release: rows */
 			update public.stack_runs set claimed_by = null, updated_at = now(),
 				status = case when sequence > 0 then 'pending_resume' else 'pending' end
 			where status = 'processing' and claimed_by = @host`, pgx.StrictNamedArgs{"host": host.ID})
 		if err != nil {
 			return err
 		}
-		_, err = tx.Exec(ctx, `delete from amber.hosts where id = @id`, pgx.StrictNamedArgs{"id": host.ID})
+		_, err = tx.Exec(ctx, `/* Release: host */ delete from amber.hosts where id = @id`, pgx.StrictNamedArgs{"id": host.ID})
 		return err
 	})
 }
@@ -72,7 +72,7 @@ func (s *Store) Release(ctx context.Context, host Host) error {
 // Yield gives one row back to any host, if host holds it and it has not gone on
 // from that snapshot.
 func (s *Store) Yield(ctx context.Context, host Host, id uuid.UUID, sequence int64) error {
-	_, err := s.pool.Exec(ctx, `
+	_, err := s.pool.Exec(ctx, `/* Yield */
 		update public.stack_runs set claimed_by = null, updated_at = now(),
 			status = case when sequence > 0 then 'pending_resume' else 'pending' end
 		where id = @id and status = 'processing' and claimed_by = @host and sequence = @sequence`,
@@ -88,7 +88,7 @@ func (s *Store) Yield(ctx context.Context, host Host, id uuid.UUID, sequence int
 // them exist. Whatever did land goes on from there.
 func (s *Store) Abandon(ctx context.Context, host Host, body uuid.UUID) error {
 	return s.tx(ctx, "abandon stack run", func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, `
+		_, err := tx.Exec(ctx, `/* Abandon */
 			with held as (
 				select id from public.stack_runs
 				where (id = @body or parent_stack_run_id = @body) and status = 'processing' and claimed_by = @host
@@ -105,7 +105,7 @@ func (s *Store) Abandon(ctx context.Context, host Host, body uuid.UUID) error {
 // does not know of: rows whose claim or birth was committed, but whose answer
 // was lost with a connection. known are the rows that it works for.
 func (s *Store) GiveBack(ctx context.Context, host Host, known []uuid.UUID, age time.Duration) (int, error) {
-	tag, err := s.pool.Exec(ctx, `
+	tag, err := s.pool.Exec(ctx, `/* GiveBack */
 		update public.stack_runs set claimed_by = null, updated_at = now(),
 			status = case when sequence > 0 then 'pending_resume' else 'pending' end
 		where status = 'processing' and claimed_by = @host and not id = any(@known)
@@ -123,11 +123,11 @@ func (s *Store) GiveBack(ctx context.Context, host Host, known []uuid.UUID, age 
 // many rows were freed.
 func (s *Store) Reap(ctx context.Context) (freed int, err error) {
 	err = s.tx(ctx, "reap hosts", func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `
+		if _, err := tx.Exec(ctx, `/* Reap: hosts */
 			delete from amber.hosts where id in (select id from amber.hosts where expires_at < now() for update skip locked)`); err != nil {
 			return err
 		}
-		tag, err := tx.Exec(ctx, `
+		tag, err := tx.Exec(ctx, `/* Reap: rows */
 			with lost as (
 				select id from public.stack_runs s
 				where s.status = 'processing' and case when s.claimed_by is null
@@ -142,7 +142,7 @@ func (s *Store) Reap(ctx context.Context) (freed int, err error) {
 			return err
 		}
 		freed = int(tag.RowsAffected())
-		tag, err = tx.Exec(ctx, `
+		tag, err = tx.Exec(ctx, `/* Reap: late */
 			with late as (
 				select p.id from public.stack_runs p
 				where p.status = 'suspended_waiting_child' and p.id in (

@@ -10,7 +10,7 @@ import (
 // Image returns the stored image with that digest; pgx.ErrNoRows if there is none.
 func (s *Store) Image(ctx context.Context, digest []byte) ([]byte, error) {
 	var data []byte
-	err := s.pool.QueryRow(ctx, `select data from amber.images where digest = @digest`,
+	err := s.pool.QueryRow(ctx, `/* Image */ select data from amber.images where digest = @digest`,
 		pgx.StrictNamedArgs{"digest": digest}).Scan(&data)
 	if err != nil {
 		return nil, fmt.Errorf("load image %x: %w", digest, err)
@@ -20,7 +20,7 @@ func (s *Store) Image(ctx context.Context, digest []byte) ([]byte, error) {
 
 // HasImage reports whether the image with that digest is stored.
 func (s *Store) HasImage(ctx context.Context, digest []byte) (known bool, err error) {
-	err = s.pool.QueryRow(ctx, `select exists (select from amber.images where digest = @digest)`,
+	err = s.pool.QueryRow(ctx, `/* HasImage */ select exists (select from amber.images where digest = @digest)`,
 		pgx.StrictNamedArgs{"digest": digest}).Scan(&known)
 	if err != nil {
 		return false, fmt.Errorf("look for image %x: %w", digest, err)
@@ -30,7 +30,7 @@ func (s *Store) HasImage(ctx context.Context, digest []byte) (known bool, err er
 
 // SaveImage stores an image, so that any host can resume what was suspended on it.
 func (s *Store) SaveImage(ctx context.Context, digest []byte, engine string, data []byte) error {
-	_, err := s.pool.Exec(ctx, `insert into amber.images (digest, engine, data) values (@digest, @engine, @data) on conflict do nothing`,
+	_, err := s.pool.Exec(ctx, `/* SaveImage */ insert into amber.images (digest, engine, data) values (@digest, @engine, @data) on conflict do nothing`,
 		pgx.StrictNamedArgs{"digest": digest, "engine": engine, "data": data})
 	if err != nil {
 		return fmt.Errorf("save image %x: %w", digest, err)

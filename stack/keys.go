@@ -30,7 +30,7 @@ func (e *MissingKeyError) Error() string {
 // may be missing once it is forgotten (see [Store.Reseal]), or no host runs that
 // may seal with it. Its error is a [*MissingKeyError] if a key is not there.
 func (s *Store) CheckKeys(ctx context.Context) error {
-	rows, err := s.pool.Query(ctx, `select id, sample from amber.keys order by created_at`)
+	rows, err := s.pool.Query(ctx, `/* CheckKeys */ select id, sample from amber.keys order by created_at`)
 	if err != nil {
 		return fmt.Errorf("check keys: %w", err)
 	}
@@ -61,7 +61,7 @@ func (s *Store) CheckKeys(ctx context.Context) error {
 
 // seals reports whether anything is sealed with that key, or may be soon.
 func (s *Store) seals(ctx context.Context, id string) (used bool, err error) {
-	err = s.pool.QueryRow(ctx, `
+	err = s.pool.QueryRow(ctx, `/* seals */
 		select exists (select from amber.replies where key_id = @id) or exists (select from amber.snapshots where key_id = @id)
 			or exists (select from amber.hosts where expires_at > now())`,
 		pgx.StrictNamedArgs{"id": id}).Scan(&used)
@@ -82,7 +82,7 @@ func (s *Store) NoteKey(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("note key: %w", err)
 	}
-	if _, err := s.pool.Exec(ctx, `insert into amber.keys (id, sample) values (@id, @sample) on conflict do nothing`,
+	if _, err := s.pool.Exec(ctx, `/* NoteKey */ insert into amber.keys (id, sample) values (@id, @sample) on conflict do nothing`,
 		pgx.StrictNamedArgs{"id": id, "sample": sample}); err != nil {
 		return fmt.Errorf("note key: %w", err)
 	}
@@ -91,7 +91,7 @@ func (s *Store) NoteKey(ctx context.Context) error {
 
 func (s *Store) everyHostHas(ctx context.Context, id string) error {
 	var name string
-	err := s.pool.QueryRow(ctx, `
+	err := s.pool.QueryRow(ctx, `/* everyHostHas */
 		select name from amber.hosts where expires_at > now() and keys <> '{}' and not @id = any(keys) limit 1`,
 		pgx.StrictNamedArgs{"id": id}).Scan(&name)
 	if errors.Is(err, pgx.ErrNoRows) {

@@ -37,7 +37,7 @@ func (s *Store) listen(ctx context.Context, wake func()) (connected bool, err er
 		defer cancel()
 		_ = conn.Close(closing) // it has failed or is of no more use
 	}()
-	if _, err := conn.Exec(ctx, `listen amber_wake`); err != nil {
+	if _, err := conn.Exec(ctx, `/* listen */ listen amber_wake`); err != nil {
 		return false, err
 	}
 	wake()

@@ -23,7 +23,7 @@ func queueLogs(b *batch, stackRun, taskRun uuid.UUID, logs []vm.Log) {
 	for i, l := range logs {
 		at[i], level[i], message[i] = l.At, l.Level, text(l.Message)
 	}
-	b.Queue(`
+	b.Queue(`/* logs */
 		insert into amber.logs (task_run_id, stack_run_id, at, level, message)
 		select @task_run, @stack_run, u.at, u.level, u.message
 		from unnest(@at::timestamptz[], @level::text[], @message::text[]) with ordinality as u (at, level, message, n)

@@ -85,7 +85,7 @@ func (p *Processor) countNested(ctx context.Context, root uuid.UUID, calls []Chi
 // reserveNested reserves n more tasks for a tree that may have most, and returns n,
 // or 0 if it has them all.
 func (s *Store) reserveNested(ctx context.Context, root uuid.UUID, n, most int) (int, error) {
-	err := s.pool.QueryRow(ctx, `
+	err := s.pool.QueryRow(ctx, `/* reserveNested */
 		insert into amber.nested as t (root, tasks) values (@root, @n)
 		on conflict (root) do update set tasks = t.tasks + @n where t.tasks < @most
 		returning @n::int`,
@@ -102,7 +102,7 @@ func (s *Store) reserveNested(ctx context.Context, root uuid.UUID, n, most int) 
 // forgetNested forgets trees whose root has ended or is gone: of what still runs
 // below it little can come.
 func (s *Store) forgetNested(ctx context.Context) error {
-	_, err := s.pool.Exec(ctx, `
+	_, err := s.pool.Exec(ctx, `/* forgetNested */
 		delete from amber.nested n where not exists (
 			select from public.task_runs t where t.id = n.root and t.status not in ('completed', 'failed', 'cancelled'))`)
 	if err != nil {

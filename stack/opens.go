@@ -32,7 +32,7 @@ const opensSQL = `(not exists (select from amber.keys where id <> all(@keys::tex
 // it that is sealed with another key. passed is false if host would claim it
 // again: nobody has noted that key.
 func (s *Store) Pass(ctx context.Context, host Host, id uuid.UUID) (passed bool, err error) {
-	tag, err := s.pool.Exec(ctx, `
+	tag, err := s.pool.Exec(ctx, `/* Pass */
 		update public.stack_runs s set claimed_by = null, updated_at = now(),
 			status = case when sequence > 0 then 'pending_resume' else 'pending' end
 		where id = @id and status = 'processing' and claimed_by = @host and not `+opensSQL,
@@ -50,7 +50,7 @@ func (s *Store) ParkUnopenable(ctx context.Context) (rows int, err error) {
 	const limit = 1000
 	for n := limit; n == limit; rows += n {
 		// A host of a version that did not tell its keys may have them all.
-		n, err = s.parkLost(ctx, "park what no host can open", `
+		n, err = s.parkLost(ctx, "park what no host can open", `/* ParkUnopenable */
 			with live as (
 				select keys from amber.hosts where expires_at > now()
 			), lost as (
@@ -81,7 +81,7 @@ func (s *Store) ParkUnopenable(ctx context.Context) (rows int, err error) {
 // UnparkOpenable lets up to limit rows go on that were parked for want of a key,
 // if this host has all that they take, and returns how many.
 func (s *Store) UnparkOpenable(ctx context.Context, limit int) (rows int, err error) {
-	err = s.pool.QueryRow(ctx, `
+	err = s.pool.QueryRow(ctx, `/* UnparkOpenable */
 		with found as (
 			select s.id from public.stack_runs s
 			where s.stuck_key = any(@keys::text[]) and s.stuck_key is not null
@@ -106,7 +106,7 @@ func (s *Store) UnparkOpenable(ctx context.Context, limit int) (rows int, err er
 // unparkResealed leaves the rows that were parked for want of a key which they
 // are not sealed with any more to hosts that have the key they are sealed with now.
 func (s *Store) unparkResealed(ctx context.Context) error {
-	_, err := s.pool.Exec(ctx, `
+	_, err := s.pool.Exec(ctx, `/* unparkResealed */
 		with found as (
 			select s.id from public.stack_runs s
 			where s.stuck_key <> @writer and s.stuck_key is not null

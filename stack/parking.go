@@ -21,13 +21,13 @@ const parkingLock = int64(0x616d6265725f70) // "amber_p"
 func (s *Store) Park(ctx context.Context, host Host, id uuid.UUID, reason string) error {
 	return s.tx(ctx, "park stack run", func(tx pgx.Tx) error {
 		var b batch
-		b.fenced(`
+		b.fenced(`/* Park: row */
 			update public.stack_runs s set stuck_reason = @reason, claimed_by = null, updated_at = now(),
 				stuck_key = (select min(key_id) from (`+sealedSQL+`) sealed where key_id <> all(@keys::text[])),
 				status = case when sequence > 0 then 'pending_resume' else 'pending' end
 			where id = @id and status = 'processing' and claimed_by = @host`,
 			pgx.StrictNamedArgs{"reason": text(reason), "id": id, "host": host.ID, "keys": s.ring.IDs()})
-		b.Queue(`
+		b.Queue(`/* Park: run */
 			update public.task_runs set stuck_reason = @reason, updated_at = now()
 			where id = (select child_task_run_id from public.stack_runs where id = @id)
 				and status not in ('completed', 'failed', 'cancelled')`,
@@ -40,7 +40,7 @@ func (s *Store) Park(ctx context.Context, host Host, id uuid.UUID, reason string
 // host can go on with, and tells the runs. It returns the number of rows.
 func (s *Store) parkLost(ctx context.Context, act, sql string, args pgx.StrictNamedArgs) (rows int, err error) {
 	err = s.tx(ctx, act, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `select pg_advisory_xact_lock_shared(@lock)`, pgx.StrictNamedArgs{"lock": parkingLock}); err != nil {
+		if _, err := tx.Exec(ctx, `/* parkLost: lock */ select pg_advisory_xact_lock_shared(@lock)`, pgx.StrictNamedArgs{"lock": parkingLock}); err != nil {
 			return err
 		}
 		return tx.QueryRow(ctx, sql+`, told as (
@@ -55,7 +55,7 @@ func (s *Store) parkLost(ctx context.Context, act, sql string, args pgx.StrictNa
 // unpark lets every parked row try again, but those that wait for a key: a host
 // that starts may have the image, the engine or the memory that the others lack.
 func unpark(ctx context.Context, tx pgx.Tx) error {
-	_, err := tx.Exec(ctx, `
+	_, err := tx.Exec(ctx, `/* unpark */
 		with parked as (
 			update public.stack_runs set stuck_reason = null, updated_at = now()
 			where status in ('pending', 'pending_resume', 'pending_execution') and stuck_reason is not null

@@ -27,7 +27,7 @@ type KeyUse struct {
 // those of the Store's ring: the one that seals first, then by id. It fails if
 // the ring has another key under the id of one of them.
 func (s *Store) KeyUse(ctx context.Context) ([]KeyUse, error) {
-	samples, err := s.pool.Query(ctx, `select id, sample from amber.keys`)
+	samples, err := s.pool.Query(ctx, `/* KeyUse: samples */ select id, sample from amber.keys`)
 	if err != nil {
 		return nil, fmt.Errorf("check keys: %w", err)
 	}
@@ -39,7 +39,7 @@ func (s *Store) KeyUse(ctx context.Context) ([]KeyUse, error) {
 	}); err != nil {
 		return nil, err
 	}
-	rows, err := s.pool.Query(ctx, `
+	rows, err := s.pool.Query(ctx, `/* KeyUse: rows */
 		select id, sum(replies)::bigint as replies, sum(snapshots)::bigint as snapshots, sum(waiting)::bigint as waiting from (
 			select key_id as id, count(*) as replies, 0 as snapshots, 0 as waiting from amber.replies group by key_id
 			union all
@@ -152,7 +152,7 @@ func (s *Store) resealTable(ctx context.Context, t sealedTable, limit int) (done
 		var found []sealedRow
 		var batchBad []error
 		err := s.tx(ctx, "reseal "+t.name, func(tx pgx.Tx) (err error) {
-			rows, err := tx.Query(ctx, `
+			rows, err := tx.Query(ctx, `/* resealTable: read */
 				select stack_run_id as id, `+t.kind+` as kind, key_id, data from `+t.name+`
 				where (stack_run_id, `+t.kind+`) > (@id, @kind) and key_id <> @writer
 				order by 1, 2 limit @limit for update skip locked`,
@@ -171,7 +171,7 @@ func (s *Store) resealTable(ctx context.Context, t sealedTable, limit int) (done
 					batchBad = append(batchBad, fmt.Errorf("the %s of stack run %s: %w", r.Kind, r.ID, err))
 					continue
 				}
-				b.Queue(`update `+t.name+` set key_id = @key, data = @data where stack_run_id = @id and `+t.kind+` = @kind`,
+				b.Queue(`/* resealTable: write */ update `+t.name+` set key_id = @key, data = @data where stack_run_id = @id and `+t.kind+` = @kind`,
 					pgx.StrictNamedArgs{"key": keyID, "data": data, "id": r.ID, "kind": r.Kind})
 			}
 			return b.send(ctx, tx)
@@ -190,7 +190,7 @@ func (s *Store) resealTable(ctx context.Context, t sealedTable, limit int) (done
 }
 
 func (s *Store) sealedWithOthers(ctx context.Context) (rows int64, err error) {
-	err = s.pool.QueryRow(ctx, `
+	err = s.pool.QueryRow(ctx, `/* sealedWithOthers */
 		select (select count(*) from amber.replies where key_id <> @writer) + (select count(*) from amber.snapshots where key_id <> @writer)`,
 		pgx.StrictNamedArgs{"writer": s.ring.Writer()}).Scan(&rows)
 	if err != nil {
@@ -202,7 +202,7 @@ func (s *Store) sealedWithOthers(ctx context.Context) (rows int64, err error) {
 // forgetKeys forgets the keys that seal nothing. A host that still seals with
 // one of them notes it again (see [Store.NoteKey]).
 func (s *Store) forgetKeys(ctx context.Context) error {
-	_, err := s.pool.Exec(ctx, `
+	_, err := s.pool.Exec(ctx, `/* forgetKeys */
 		delete from amber.keys k where k.id <> @writer
 			and not exists (select from amber.replies r where r.key_id = k.id)
 			and not exists (select from amber.snapshots n where n.key_id = k.id)`,

@@ -68,7 +68,7 @@ const runColumns = `id, task_function_id, task_name, input, status, result, erro
 // body or call it is. Its Result is the exact text that the task returned, not
 // what jsonb makes of it. ErrRunNotFound if there is none.
 func (s *Store) Run(ctx context.Context, id uuid.UUID) (Run, error) {
-	rows, err := s.pool.Query(ctx, `
+	rows, err := s.pool.Query(ctx, `/* Run */
 		select `+runColumns+` from public.task_runs
 		where id = coalesce(
 			(select t.id from public.task_runs t where t.id = @id),
@@ -95,7 +95,7 @@ func (s *Store) exactResult(ctx context.Context, run *Run) error {
 	var body uuid.UUID
 	var keyID string
 	var sealed []byte
-	err := s.pool.QueryRow(ctx, `
+	err := s.pool.QueryRow(ctx, `/* exactResult */
 		select s.id, r.key_id, r.data from public.stack_runs s
 		join amber.replies r on r.stack_run_id = s.id and r.kind = 'reply'
 		where s.child_task_run_id = @run and s.status = 'completed'`,
@@ -159,7 +159,7 @@ func (s *Store) Runs(ctx context.Context, f RunFilter) ([]Run, error) {
 	}
 	if f.Before != uuid.Nil {
 		var created time.Time
-		err := s.pool.QueryRow(ctx, `
+		err := s.pool.QueryRow(ctx, `/* Runs: before */
 			select created_at from public.task_runs where id = @id and (@owner = '' or owner::text = lower(@owner))`,
 			pgx.StrictNamedArgs{"id": f.Before, "owner": f.Owner}).Scan(&created)
 		if errors.Is(err, pgx.ErrNoRows) {
@@ -172,7 +172,7 @@ func (s *Store) Runs(ctx context.Context, f RunFilter) ([]Run, error) {
 		args["created"] = created
 	}
 	rows, err := s.pool.Query(ctx,
-		`select `+runColumns+` from public.task_runs where `+where+` order by created_at desc, id desc limit @limit`, args)
+		`/* Runs */ select `+runColumns+` from public.task_runs where `+where+` order by created_at desc, id desc limit @limit`, args)
 	if err != nil {
 		return nil, fmt.Errorf("list runs: %w", err)
 	}
@@ -209,7 +209,7 @@ func (s *Store) Tree(ctx context.Context, id uuid.UUID) ([]Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	rows, err := s.pool.Query(ctx, `
+	rows, err := s.pool.Query(ctx, `/* Tree */
 		with recursive tree as (
 			select s.* from public.stack_runs s where s.child_task_run_id = @run
 			union all
@@ -251,7 +251,7 @@ func (s *Store) Logs(ctx context.Context, id uuid.UUID, after int64) ([]LogLine,
 	if err != nil {
 		return nil, err
 	}
-	rows, err := s.pool.Query(ctx, `
+	rows, err := s.pool.Query(ctx, `/* Logs */
 		with recursive runs as (
 			select t.id, t.task_name from public.task_runs t where t.id = @run
 			union all

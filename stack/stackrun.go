@@ -37,7 +37,7 @@ func (r StackRun) Ended() bool { return ended(r.Status) }
 
 // StackRun returns the row with that id; ErrRunNotFound if there is none.
 func (s *Store) StackRun(ctx context.Context, id uuid.UUID) (StackRun, error) {
-	rows, err := s.pool.Query(ctx, `
+	rows, err := s.pool.Query(ctx, `/* StackRun */
 		select id, parent_task_run_id, parent_stack_run_id, child_task_run_id, service_name, method_name, args, status,
 			result, error, stuck_reason, created_at, started_at, ended_at
 		from public.stack_runs where id = @id`, pgx.StrictNamedArgs{"id": id})
@@ -144,7 +144,7 @@ func (s *Store) waitingCall(ctx context.Context, id uuid.UUID) (e Ending, call s
 		Status string
 		Asked  bool // the row with that id, not a call of it
 	}
-	rows, err := s.pool.Query(ctx, `
+	rows, err := s.pool.Query(ctx, `/* waitingCall */
 		with asked as (select s.id from public.stack_runs s where s.id = @id or s.child_task_run_id = @id order by s.id = @id desc limit 1)
 		select s.id, parent_task_run_id, parent_stack_run_id, child_task_run_id, service_name, method_name, args, sequence, call_id,
 			status, s.id = asked.id as asked

@@ -82,7 +82,7 @@ func (s *Store) Start(ctx context.Context, host Host, p StartParams, hold bool) 
 		}
 		var b batch
 		queueTaskRun(&b, taskRun{ID: body.TaskRun, Task: p.Task, Unpublished: p.Code != "", Input: p.Input, Status: runStatus, Caller: p.Caller})
-		b.Queue(`
+		b.Queue(`/* Start: body */
 			insert into public.stack_runs (id, parent_task_run_id, parent_run_id, child_task_run_id, service_name, module_name,
 				method_name, args, status, claimed_by, started_at)
 			values (@id, @run, @run, @run, 'tasks', 'tasks', 'execute', @args, @status, @claimed_by,
@@ -109,7 +109,7 @@ func (s *Store) untaken(ctx context.Context, tx pgx.Tx, id uuid.UUID) error {
 		return nil
 	}
 	var taken bool
-	err := tx.QueryRow(ctx, `
+	err := tx.QueryRow(ctx, `/* Start: taken */
 		select exists (select from public.stack_runs where id = @id or child_task_run_id = @id or parent_task_run_id = @id)
 			or exists (select from public.task_runs where parent_run_id = @id)`, pgx.StrictNamedArgs{"id": id}).Scan(&taken)
 	if err == nil && taken {

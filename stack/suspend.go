@@ -86,7 +86,7 @@ func (s *Store) Suspend(ctx context.Context, host Host, sp Suspension) (more []R
 		if foreign || !host.takes() {
 			status, claimed, more = StatusResume, nil, nil
 		}
-		_, err := tx.Exec(ctx, `
+		_, err := tx.Exec(ctx, `/* Suspend: resume */
 			update public.stack_runs set status = @status, claimed_by = @host, updated_at = now() where id = @id`,
 			pgx.StrictNamedArgs{"status": status, "host": claimed, "id": sp.ID})
 		return err
@@ -110,7 +110,7 @@ func (s *Store) queueSuspend(b *batch, host Host, sp Suspension) error {
 	if err != nil {
 		return err
 	}
-	b.fenced(`
+	b.fenced(`/* Suspend: body */
 		update public.stack_runs set status = 'suspended_waiting_child', claimed_by = null, sequence = @next,
 			waiting_on_stack_run_id = coalesce(@waiting_on, waiting_on_stack_run_id), engine = @engine,
 			vm_state = @state, stuck_reason = null, updated_at = now()
@@ -123,7 +123,7 @@ func (s *Store) queueSuspend(b *batch, host Host, sp Suspension) error {
 		return err
 	}
 	if len(sp.Cancelled) > 0 {
-		b.Queue(`
+		b.Queue(`/* Suspend: cancelled */
 			update public.stack_runs set status = 'cancelled', delivered = true, claimed_by = null,
 				ended_at = now(), updated_at = now()
 			where parent_stack_run_id = @id and call_id = any(@calls) and status not in ('completed', 'failed', 'cancelled')`,
@@ -135,7 +135,7 @@ func (s *Store) queueSuspend(b *batch, host Host, sp Suspension) error {
 			return err
 		}
 	}
-	b.Queue(`
+	b.Queue(`/* Suspend: run */
 		update public.task_runs set status = 'suspended', waiting_on_stack_run_id = coalesce(@waiting_on, waiting_on_stack_run_id),
 			stuck_reason = null, suspended_at = coalesce(suspended_at, now()), resumed_at = case when suspended_at is null then null else now() end,
 			updated_at = now()
@@ -149,9 +149,9 @@ func (s *Store) queueSuspend(b *batch, host Host, sp Suspension) error {
 func queueSnapshot(b *batch, id uuid.UUID, h vm.Header, data []byte) {
 	const row = ` (stack_run_id, version, codec, engine, image, sequence, key_id, size, data)
 		values (@id, @version, @codec, @engine, @image, @sequence, @key, @size, @data)`
-	sql := `insert into amber.increments` + row
+	sql := `/* Suspend: increment */ insert into amber.increments` + row
 	if !h.Increment() {
-		sql = `
+		sql = `/* Suspend: key frame */
 		with based as (delete from amber.increments where stack_run_id = @id)
 		insert into amber.snapshots` + row + `
 		on conflict (stack_run_id) do update set version = excluded.version, codec = excluded.codec,
@@ -179,7 +179,7 @@ func (s *Store) queueChild(b *batch, host Host, sp Suspension, c Child) error {
 	if c.TaskRun != uuid.Nil {
 		queueTaskRun(b, taskRun{ID: c.TaskRun, Parent: sp.TaskRun, Task: c.Task, Input: c.Input, Status: runStatus, Caller: sp.Caller})
 	}
-	b.Queue(`
+	b.Queue(`/* Suspend: call */
 		insert into public.stack_runs (id, parent_task_run_id, parent_stack_run_id, parent_run_id, child_task_run_id,
 			service_name, module_name, method_name, args, status, claimed_by, call_id, due_at, started_at, idempotency_key)
 		values (@id, @task_run, @parent, @task_run, @child, @service, @service, @method, @args, @status, @claimed_by, @call_id,
@@ -221,7 +221,7 @@ func queueTaskRun(b *batch, r taskRun) {
 	if r.Caller.Owner != "" {
 		owner = &r.Caller.Owner
 	}
-	b.Queue(`
+	b.Queue(`/* new run */
 		insert into public.task_runs (id, task_function_id, task_name, input, status, parent_run_id, owner, caller_role,
 			caller_claims, started_at)
 		values (@id, (select id from public.task_functions where name = @task and not @unpublished), @task, @input, @status, @parent, @owner,

@@ -29,7 +29,7 @@ const taskColumns = `id, name, code, coalesce(description, '') as description,
 
 // Tasks returns every task, by name.
 func (s *Store) Tasks(ctx context.Context) ([]Task, error) {
-	rows, err := s.pool.Query(ctx, `select `+taskColumns+` from public.task_functions order by name`)
+	rows, err := s.pool.Query(ctx, `/* Tasks */ select `+taskColumns+` from public.task_functions order by name`)
 	if err != nil {
 		return nil, fmt.Errorf("list tasks: %w", err)
 	}
@@ -43,7 +43,7 @@ func (s *Store) Tasks(ctx context.Context) ([]Task, error) {
 // Task returns the task of that name; a *service.Error with code TASK_NOT_FOUND if there is none.
 func (s *Store) Task(ctx context.Context, name string) (Task, error) {
 	rows, err := s.pool.Query(ctx,
-		`select `+taskColumns+` from public.task_functions where name = @name`,
+		`/* Task */ select `+taskColumns+` from public.task_functions where name = @name`,
 		pgx.StrictNamedArgs{"name": name})
 	if err != nil {
 		return Task{}, fmt.Errorf("load task: %w", err)
@@ -73,7 +73,7 @@ func (s *Store) Publish(ctx context.Context, t Task) (change string, err error) 
 	err = s.tx(ctx, "publish task", func(tx pgx.Tx) error {
 		args := pgx.StrictNamedArgs{"id": newID(), "name": t.Name, "code": t.Code, "description": t.Description}
 		var inserted bool
-		err := tx.QueryRow(ctx, `
+		err := tx.QueryRow(ctx, `/* Publish */
 			insert into public.task_functions as f (id, name, code, description)
 			values (@id, @name, @code, @description)
 			on conflict (name) do update

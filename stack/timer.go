@@ -23,7 +23,7 @@ type Timer struct {
 
 // Timers returns up to limit timers that are due within the given time, soonest first.
 func (s *Store) Timers(ctx context.Context, within time.Duration, limit int) ([]Timer, error) {
-	rows, err := s.pool.Query(ctx, `
+	rows, err := s.pool.Query(ctx, `/* Timers */
 		select id, parent_stack_run_id, call_id, service_name, extract(epoch from due_at - statement_timestamp())::float8, args
 		from public.stack_runs
 		where status = 'sleeping' and due_at <= now() + make_interval(secs => @within)

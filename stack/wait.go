@@ -69,7 +69,7 @@ func (p *Processor) poll(ctx context.Context, id uuid.UUID, look func(context.Co
 // status finds the run that id stands for, as [Store.Run] does, and its status,
 // without what may be large.
 func (s *Store) status(ctx context.Context, id uuid.UUID) (run uuid.UUID, status string, err error) {
-	err = s.pool.QueryRow(ctx, `
+	err = s.pool.QueryRow(ctx, `/* status */
 		select id, status from public.task_runs
 		where id = coalesce(
 			(select t.id from public.task_runs t where t.id = @id),
@@ -86,7 +86,7 @@ func (s *Store) status(ctx context.Context, id uuid.UUID) (run uuid.UUID, status
 
 // over returns which of these runs and rows have ended or are gone.
 func (s *Store) over(ctx context.Context, ids []uuid.UUID) ([]uuid.UUID, error) {
-	rows, err := s.pool.Query(ctx, `
+	rows, err := s.pool.Query(ctx, `/* over */
 		select id from unnest(@ids::uuid[]) as waited (id)
 		where not exists (select from public.task_runs t
 				where t.id = waited.id and t.status not in ('completed', 'failed', 'cancelled'))
