@@ -54,11 +54,12 @@ type ClaimKind int
 const (
 	ClaimAll ClaimKind = iota
 	ClaimBodies
-	ClaimCalls // of services
+	ClaimCalls    // of services
+	ClaimSuspects // bodies that are none of the others, see crashes.go
 )
 
 func (k ClaimKind) sql() string {
-	return [...]string{"true", "service_name = 'tasks'", "service_name <> 'tasks'"}[k]
+	return [...]string{"not " + suspectSQL, "service_name = 'tasks' and not " + suspectSQL, "service_name <> 'tasks'", suspectSQL}[k]
 }
 
 // errStuck marks a row that cannot go on until somebody does something about it.
@@ -88,7 +89,7 @@ type claimed struct {
 
 // Claim takes up to limit rows of a kind that any host may run or resume, oldest
 // first, of those that this one can: it has their engine, the keys they are sealed
-// with, and as much memory as they take.
+// with, and as much memory as they take. One whose lease has run out gets none.
 // After an error it is not known what was taken: see [Store.GiveBack].
 func (s *Store) Claim(ctx context.Context, host Host, kind ClaimKind, limit int) ([]Claim, error) {
 	return s.claim(ctx, host, kind.sql(), pgx.StrictNamedArgs{"limit": limit})
@@ -96,7 +97,7 @@ func (s *Store) Claim(ctx context.Context, host Host, kind ClaimKind, limit int)
 
 // ClaimRow takes that row if host may claim it; else it returns none.
 func (s *Store) ClaimRow(ctx context.Context, host Host, id uuid.UUID) ([]Claim, error) {
-	return s.claim(ctx, host, "id = @id", pgx.StrictNamedArgs{"limit": 1, "id": id})
+	return s.claim(ctx, host, "id = @id and not "+suspectSQL, pgx.StrictNamedArgs{"limit": 1, "id": id})
 }
 
 // claim takes free rows of which the SQL condition only holds.
@@ -107,6 +108,7 @@ func (s *Store) claim(ctx context.Context, host Host, only string, args pgx.Stri
 			select id from public.stack_runs s
 			where status in ('pending', 'pending_resume', 'pending_execution') and stuck_reason is null
 				and (engine is null or engine = any(@engines)) and `+only+` and `+opensSQL+` and `+fitsSQL+`
+				and exists (select from amber.hosts h where h.id = @host and h.expires_at > now())
 			order by priority desc, created_at
 			limit @limit for update skip locked
 		)

@@ -59,18 +59,19 @@ type Processor struct {
 	cfg  Config
 	host atomic.Pointer[Host]
 
-	work    sync.WaitGroup             // goroutines that work for bodies and calls
-	jobs    chan func(context.Context) // work that others hand to Run
-	wake    chan struct{}              // hint: claim
-	room    *room                      // memory
-	nested  nested                     // tasks, counted
-	bodies  slots                      // for bodies that run
-	queue   slots                      // for service calls at hand, those in flight included
-	calls   chan struct{}              // slots for service calls in flight
-	reading chan struct{}              // slots for reading bodies and calls from the tables
-	drains  atomic.Bool
-	ready   chan struct{} // closed when this host is registered
-	stopped chan struct{} // closed when Run takes no more jobs
+	work     sync.WaitGroup             // goroutines that work for bodies and calls
+	jobs     chan func(context.Context) // work that others hand to Run
+	wake     chan struct{}              // hint: claim
+	room     *room                      // memory
+	nested   nested                     // tasks, counted
+	bodies   slots                      // for bodies that run
+	queue    slots                      // for service calls at hand, those in flight included
+	suspects slots                      // for bodies during which hosts were lost
+	calls    chan struct{}              // slots for service calls in flight
+	reading  chan struct{}              // slots for reading bodies and calls from the tables
+	drains   atomic.Bool
+	ready    chan struct{} // closed when this host is registered
+	stopped  chan struct{} // closed when Run takes no more jobs
 
 	mu       sync.Mutex
 	frames   map[uuid.UUID]*frame
@@ -103,7 +104,7 @@ func NewProcessor(cfg Config) *Processor {
 	}
 	return &Processor{
 		cfg: cfg, jobs: make(chan func(context.Context)), wake: make(chan struct{}, 1),
-		room: newRoom(cfg.Memory), nested: nested{most: cfg.MaxNested, left: map[uuid.UUID]int{}}, bodies: slots{most: cfg.MaxBodies}, queue: slots{most: cfg.MaxCalls},
+		room: newRoom(cfg.Memory), nested: nested{most: cfg.MaxNested, left: map[uuid.UUID]int{}}, bodies: slots{most: cfg.MaxBodies}, queue: slots{most: cfg.MaxCalls}, suspects: slots{most: 1},
 		calls: make(chan struct{}, cfg.MaxCalls), reading: make(chan struct{}, readers), ready: make(chan struct{}), stopped: make(chan struct{}),
 		frames: map[uuid.UUID]*frame{}, inFlight: map[uuid.UUID]string{}, waiters: map[uuid.UUID]map[chan struct{}]struct{}{}, unwatched: make(chan struct{}, 1), alarms: map[uuid.UUID]*alarms{},
 	}

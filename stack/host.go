@@ -117,32 +117,49 @@ func (s *Store) GiveBack(ctx context.Context, host Host, known []uuid.UUID, age 
 	return int(tag.RowsAffected()), nil
 }
 
-// Reap gives the rows of hosts whose lease has run out to any host, and wakes
-// bodies that wait although a call of theirs has ended (which no path of this
-// package leaves behind, but a row that was edited by hand can). It returns how
-// many rows were freed.
-func (s *Store) Reap(ctx context.Context) (freed int, err error) {
+// Reap gives the rows of hosts whose lease has run out to any host, all at once,
+// and wakes bodies that wait although a call of theirs has ended (which no path of
+// this package leaves behind, but a row that was edited by hand can). Bodies that
+// were running when their hosts were lost are counted, see crashes.go. It returns
+// how many rows were freed, and whether some are suspected.
+func (s *Store) Reap(ctx context.Context) (freed int, suspects bool, err error) {
 	err = s.tx(ctx, "reap hosts", func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, `/* Reap: hosts */
 			delete from amber.hosts where id in (select id from amber.hosts where expires_at < now() for update skip locked)`); err != nil {
 			return err
 		}
-		tag, err := tx.Exec(ctx, `/* Reap: rows */
+		err := tx.QueryRow(ctx, `/* Reap: rows */
 			with lost as (
-				select id from public.stack_runs s
+				select s.id, s.sequence, coalesce(c.times, 0) + 1 as times,
+					s.claimed_by is not null and (s.child_task_run_id is not null or s.service_name = 'tasks') as was_running
+				from public.stack_runs s left join amber.crashes c on c.stack_run_id = s.id and c.sequence = s.sequence
 				where s.status = 'processing' and case when s.claimed_by is null
 					then s.updated_at < now() - interval '1 minute' -- somebody else's spelling of "pending"
 					else not exists (select from amber.hosts h where h.id = s.claimed_by) end
-				for update skip locked
+				for update of s skip locked
+			), freed as (
+				update public.stack_runs s set claimed_by = null, updated_at = now(),
+					status = case when s.sequence > 0 then 'pending_resume' else 'pending' end,
+					stuck_reason = case when lost.was_running and lost.times >= @most then format('It was being run when hosts were lost, '
+						|| '%s times in a row without any progress: look for the reason in their logs. It goes on when its stuck_reason is cleared.', lost.times)
+						else s.stuck_reason end
+				from lost where s.id = lost.id
+				returning s.child_task_run_id, s.stuck_reason
+			), told as (
+				update public.task_runs t set stuck_reason = f.stuck_reason, updated_at = now()
+				from freed f where t.id = f.child_task_run_id and f.stuck_reason is not null
+					and t.status not in ('completed', 'failed', 'cancelled')
+			), counted as (
+				insert into amber.crashes (stack_run_id, sequence, times)
+				select id, sequence, times from lost where was_running
+				on conflict (stack_run_id) do update set sequence = excluded.sequence, times = excluded.times
 			)
-			update public.stack_runs s set claimed_by = null, updated_at = now(),
-				status = case when s.sequence > 0 then 'pending_resume' else 'pending' end
-			from lost where s.id = lost.id`)
+			select (select count(*) from freed), exists (select from amber.crashes where times >= 2)`,
+			pgx.StrictNamedArgs{"most": quarantineAfter}).Scan(&freed, &suspects)
 		if err != nil {
 			return err
 		}
-		freed = int(tag.RowsAffected())
-		tag, err = tx.Exec(ctx, `/* Reap: late */
+		tag, err := tx.Exec(ctx, `/* Reap: late */
 			with late as (
 				select p.id from public.stack_runs p
 				where p.status = 'suspended_waiting_child' and p.id in (
@@ -155,5 +172,5 @@ func (s *Store) Reap(ctx context.Context) (freed int, err error) {
 		freed += int(tag.RowsAffected())
 		return err
 	})
-	return freed, err
+	return freed, suspects, err
 }

@@ -72,6 +72,9 @@ func (p *Processor) introduce(ctx context.Context) error {
 	if err := p.cfg.Store.forgetNested(ctx); err != nil {
 		return err
 	}
+	if err := p.cfg.Store.forgetCrashes(ctx); err != nil {
+		return err
+	}
 	return p.register(ctx, p.cfg.Exclusive)
 }
 
@@ -200,7 +203,7 @@ const batchSize = 100
 // search does one round: what dead hosts held, what others queued, what is
 // claimable, which timers are due soon.
 func (p *Processor) search(ctx, work context.Context) error {
-	freed, err := p.cfg.Store.Reap(ctx)
+	freed, suspects, err := p.cfg.Store.Reap(ctx)
 	if freed > 0 {
 		p.cfg.Log.Info("freed what lost hosts held", "rows", freed)
 	}
@@ -214,7 +217,7 @@ func (p *Processor) search(ctx, work context.Context) error {
 		}
 	}
 	if err == nil {
-		err = p.claim(ctx, work)
+		err = p.claim(ctx, work, suspects)
 	}
 	timers, timersErr := p.cfg.Store.Timers(ctx, 2*p.cfg.Sweep, 10*batchSize)
 	p.forgetRung()
@@ -222,8 +225,23 @@ func (p *Processor) search(ctx, work context.Context) error {
 	return errors.Join(err, timersErr)
 }
 
-// claim takes what there are slots for.
-func (p *Processor) claim(ctx, work context.Context) error {
+// claim takes what there are slots for, and one suspect, if there are any and none
+// is at hand.
+func (p *Processor) claim(ctx, work context.Context, suspects bool) error {
+	if suspects && p.suspects.try(1) {
+		host := p.currentHost()
+		claims, err := p.cfg.Store.Claim(ctx, host, ClaimSuspects, 1)
+		if err != nil || len(claims) == 0 {
+			p.suspects.give()
+			return err
+		}
+		p.cfg.Log.Warn("working for a task during which hosts were lost", "stack_run", claims[0].ID)
+		p.bodies.take()
+		p.work.Go(func() {
+			defer p.vacate(&p.suspects)
+			p.resume(work, host, claims[0])
+		})
+	}
 	for more := true; more && !p.draining(); {
 		more = false
 		for _, kind := range p.kinds() {

@@ -52,17 +52,18 @@ func (s *Store) parkLost(ctx context.Context, act, sql string, args pgx.StrictNa
 	return rows, err
 }
 
-// unpark lets every parked row try again, but those that wait for a key: a host
-// that starts may have the image, the engine or the memory that the others lack.
+// unpark lets every parked row try again, but those that wait for a key or are in
+// quarantine: a host that starts may have the image, the engine or the memory that the others lack.
 func unpark(ctx context.Context, tx pgx.Tx) error {
 	_, err := tx.Exec(ctx, `/* unpark */
 		with parked as (
 			update public.stack_runs set stuck_reason = null, updated_at = now()
 			where status in ('pending', 'pending_resume', 'pending_execution') and stuck_reason is not null
 				and stuck_key is null
+				and not exists (select from amber.crashes c where c.stack_run_id = id and c.sequence = stack_runs.sequence and c.times >= @most)
 			returning child_task_run_id
 		)
 		update public.task_runs t set stuck_reason = null, updated_at = now()
-		from parked p where t.id = p.child_task_run_id`)
+		from parked p where t.id = p.child_task_run_id`, pgx.StrictNamedArgs{"most": quarantineAfter})
 	return err
 }
