@@ -79,11 +79,11 @@ func (p *Processor) introduce(ctx context.Context) error {
 }
 
 // saveImage stores the image that this host's snapshots are deltas against, so
-// that any host can resume them.
+// that any host can resume them, unless it is there.
 func (p *Processor) saveImage(ctx context.Context) error {
 	image := p.cfg.Engine.Image()
 	digest := image.Digest()
-	known, err := p.cfg.Store.HasImage(ctx, digest[:])
+	known, err := p.cfg.Store.UseImage(ctx, digest[:])
 	if err != nil || known {
 		return err
 	}
@@ -356,12 +356,14 @@ func (p *Processor) answerClaimed(ctx context.Context, host Host, c Claim) {
 	p.complete(ctx, host, e)
 }
 
-// renew keeps the lease, and gives back what this host holds by mistake. A host
+// renew keeps the lease and what goes with it, gives back what this host holds by
+// mistake, parks what no host can go on with, and tidies up. A host
 // that has lost its lease (it was stopped, or cut off) drops what it had and
 // goes on as a new incarnation.
 func (p *Processor) renew(lease context.Context) {
 	ctx, cutOff := outlive(lease, queryGrace)
 	defer cutOff()
+	var tidied time.Time
 	for {
 		select {
 		case <-lease.Done():
@@ -380,6 +382,9 @@ func (p *Processor) renew(lease context.Context) {
 			err = p.register(ctx, false)
 		}
 		if err == nil {
+			err = p.saveImage(ctx) // somebody may have restored a database that lacks it
+		}
+		if err == nil {
 			err = p.cfg.Store.NoteKey(ctx) // a Reseal elsewhere may have forgotten it
 		}
 		if err == nil {
@@ -392,10 +397,25 @@ func (p *Processor) renew(lease context.Context) {
 		if parkErr := p.parkLost(ctx); err == nil {
 			err = parkErr
 		}
+		if err == nil && time.Since(tidied) > tidyEvery {
+			tidied = time.Now()
+			err = p.tidy(ctx)
+		}
 		if err != nil && lease.Err() == nil {
 			p.cfg.Log.Warn("renew lease", "err", err)
 		}
 	}
+}
+
+// tidyEvery is how often a host looks for what nobody needs any more.
+const tidyEvery = time.Hour
+
+func (p *Processor) tidy(ctx context.Context) error {
+	removed, err := p.cfg.Store.RemoveImages(ctx)
+	if removed > 0 {
+		p.cfg.Log.Info("removed images that nobody needs any more", "rows", removed)
+	}
+	return err
 }
 
 // parkLost is not for every sweep: for want of a key, an engine or memory it looks
