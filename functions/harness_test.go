@@ -34,9 +34,13 @@ var engine = sync.OnceValues(func() (*vm.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir := filepath.Join(os.TempDir(), fmt.Sprintf("amber-test-cache-%d", os.Getuid()))
-	return vm.New(context.Background(), vm.Options{CacheDir: dir, Keys: ring})
+	return vm.New(context.Background(), vm.Options{CacheDir: engineCache(), Keys: ring})
 })
+
+// engineCache keeps compiled code for all processes of these tests.
+func engineCache() string {
+	return filepath.Join(os.TempDir(), fmt.Sprintf("amber-test-cache-%d", os.Getuid()))
+}
 
 // tasks are published in every test's database.
 var tasks = map[string]string{

@@ -116,7 +116,7 @@ func (b *metered) Read(p []byte) (int, error) {
 	if more := b.read - smallBody - b.charged; more > 0 {
 		b.charged += more
 		if b.inFlight.Add(more) > b.most {
-			return 0, &wire.Problem{Status: http.StatusServiceUnavailable, Code: "BUSY",
+			return 0, &wire.Problem{Status: http.StatusServiceUnavailable, Code: wire.CodeBusy,
 				Message: "The host has as many large requests as it takes at once. Try again in a moment."}
 		}
 	}

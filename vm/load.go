@@ -85,7 +85,7 @@ func (s *sandbox) load(ctx context.Context, p StartParams) (body uint64, refused
 
 // Check says whether code can be published as a task: nil, or *SyntaxError, or
 // *service.Error with code INVALID_TASK or IMPORT_UNSUPPORTED, or an error of
-// the host itself. It runs nothing of the code, and Limits hold for compiling it.
+// the host itself, such as ErrBusy. It runs nothing of the code, and Limits hold for compiling it.
 func (e *Engine) Check(ctx context.Context, name, code string) error {
 	src, refused := newSource(name, code)
 	if refused != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/amberhost/amber/service"
 	"github.com/amberhost/amber/stack"
 	"github.com/amberhost/amber/supabase/keys"
+	"github.com/amberhost/amber/vm"
 )
 
 // Codes of a [Problem] that concern the request and not what it asks for.
@@ -23,6 +24,7 @@ const (
 	CodeInternal         = "INTERNAL_ERROR"
 	CodeKeyMissing       = "KEY_MISSING"
 	CodeUnavailable      = "DATABASE_UNAVAILABLE"
+	CodeBusy             = "BUSY"
 )
 
 // Problem is an error as a client of a function reads it.
@@ -48,7 +50,7 @@ var statuses = map[string]int{
 }
 
 // ProblemOf returns what a client may know of err: all of a [*Problem] or a
-// [*service.Error], nothing of any other error.
+// [*service.Error]; of any other error no more than whether to try again.
 func ProblemOf(err error) *Problem {
 	var problem *Problem
 	if errors.As(err, &problem) {
@@ -59,6 +61,10 @@ func ProblemOf(err error) *Problem {
 		if stack.Unavailable(err) {
 			return &Problem{Status: http.StatusServiceUnavailable, Code: CodeUnavailable,
 				Message: "The database cannot be reached now. Nothing was lost; try again."}
+		}
+		if errors.Is(err, vm.ErrBusy) {
+			return &Problem{Status: http.StatusServiceUnavailable, Code: CodeBusy,
+				Message: "Too many tasks wait for their turn on this host. Nothing was changed; try again in a moment."}
 		}
 		if errors.Is(err, keys.ErrUnknownKey) {
 			return &Problem{Status: http.StatusServiceUnavailable, Code: CodeKeyMissing,
