@@ -82,7 +82,7 @@ func listening(t *testing.T, database string) (n int) {
 		t.Fatal(err)
 	}
 	defer conn.Close(context.WithoutCancel(t.Context()))
-	if err := conn.QueryRow(t.Context(), `select count(*) from pg_stat_activity where datname = current_database() and query ilike 'listen%'`).Scan(&n); err != nil {
+	if err := conn.QueryRow(t.Context(), `select count(*) from pg_stat_activity where datname = current_database() and query ~* '[*]/ listen'`).Scan(&n); err != nil {
 		t.Fatal(err)
 	}
 	return n

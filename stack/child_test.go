@@ -29,6 +29,7 @@ var roles = map[string]func(context.Context, child) error{
 	"looping":  playLooping,
 	"worker":   playWorker,
 	"big":      playBig,
+	"brief":    playBrief,
 }
 
 func TestMain(m *testing.M) {

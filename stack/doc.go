@@ -41,6 +41,10 @@
 // the calls under the same idempotency keys: at least once towards services,
 // exactly once in what the task observes.
 //
+// A host that is lost (it died, was stopped or cut off for longer than its lease)
+// writes nothing more under its old name; what it held goes to the others at once.
+// A body during which one host after another is lost is parked: see crashes.go.
+//
 // Any number of hosts work on one database. They share the rows that are free
 // (claimed with skip locked) and for which they have the engine, the keys
 // and the memory; what no host that runs can go on with is parked until one can. They judge leases by the

@@ -151,7 +151,7 @@ func TestWhoIsLargeEnough(t *testing.T) {
 		{name: "a large one without the engine", hosts: []stack.Host{small, {Name: "test", Engines: []string{"another"}, Memory: 2 * size}}, parked: true},
 		{name: "only one without the engine", hosts: []stack.Host{{Name: "test", Engines: []string{"another"}, Memory: 1}}},
 		{name: "a large one without the key", hosts: []stack.Host{small, host(size)}, sql: `update amber.hosts set keys = '{other}' where id = $1`, parked: true, claimed: true},
-		{name: "a large one that is gone", hosts: []stack.Host{small, host(size)}, sql: `update amber.hosts set expires_at = now() - interval '1 s' where id = $1`, parked: true, claimed: true},
+		{name: "a large one that is gone", hosts: []stack.Host{small, host(size)}, sql: `update amber.hosts set expires_at = now() - interval '1 s' where id = $1`, parked: true},
 	} {
 		d.exec(`delete from amber.hosts`)
 		var last stack.Host

@@ -37,7 +37,7 @@ func (s *Store) SaveImage(ctx context.Context, digest []byte, engine string, dat
 // most of a day at least. It writes once an hour at most. A [Store.RemoveImages]
 // that is about to remove the image is waited for.
 func (s *Store) UseImage(ctx context.Context, digest []byte) (known bool, err error) {
-	err = s.pool.QueryRow(ctx, `select used_at > now() - interval '1 hour' from amber.images where digest = @digest`,
+	err = s.pool.QueryRow(ctx, `/* UseImage: look */ select used_at > now() - interval '1 hour' from amber.images where digest = @digest`,
 		pgx.StrictNamedArgs{"digest": digest}).Scan(&known)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return false, nil
@@ -48,7 +48,7 @@ func (s *Store) UseImage(ctx context.Context, digest []byte) (known bool, err er
 	if known {
 		return true, nil
 	}
-	tag, err := s.pool.Exec(ctx, `update amber.images set used_at = now() where digest = @digest`,
+	tag, err := s.pool.Exec(ctx, `/* UseImage */ update amber.images set used_at = now() where digest = @digest`,
 		pgx.StrictNamedArgs{"digest": digest})
 	if err != nil {
 		return false, fmt.Errorf("note the use of image %x: %w", digest, err)
@@ -63,7 +63,7 @@ func (s *Store) UseImage(ctx context.Context, digest []byte) (known bool, err er
 // A body that goes on has a snapshot at any moment, so its image is needed until
 // it ends; one that begins is on the image that its host uses.
 func (s *Store) RemoveImages(ctx context.Context) (int, error) {
-	tag, err := s.pool.Exec(ctx, `
+	tag, err := s.pool.Exec(ctx, `/* RemoveImages */
 		delete from amber.images i
 		where i.used_at < now() - interval '1 day'
 			and not exists (select from amber.snapshots n where n.image = i.digest)
