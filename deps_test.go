@@ -19,13 +19,15 @@ const module = "github.com/amberhost/amber"
 // policy says which package may import what. Floors are listed from the top
 // down. A package may import every package on a floor below its own, the whole
 // standard library, and otherwise only what its line names: packages of its own
-// floor, and modules. A word with ! forbids part of the standard library.
+// floor, and modules. A word with ! forbids part of the standard library, or a
+// package of a lower floor.
 // Tests may import what they like.
 const policy = `
 floor workshop: nobody but tests may import it
 	internal/pgtest            pgx uuid
 	internal/fault/pgproxy
 	internal/fault/points
+	internal/fault/ledger      !stack !vm !host
 
 floor roof
 	cmd/amber                  cobra runewidth term uuid
@@ -140,6 +142,7 @@ func TestViolations(t *testing.T) {
 		{"C", "vm", "C", "vm imports C: "},
 		{"forbidden standard library", "vm", "net/http/httptest", "vm imports net/http/httptest: its line forbids it"},
 		{"test helper", "cmd/amber", module + "/internal/pgtest", "cmd/amber imports internal/pgtest: floor workshop is not below floor roof"},
+		{"forbidden, though below", "internal/fault/ledger", module + "/stack", "internal/fault/ledger imports stack: its line forbids it"},
 		{"unlisted", "util", "fmt", "util has no line"},
 		{"unlisted below a function", "functions/tasks/sub", "fmt", "functions/tasks/sub has no line"},
 		{"unlisted import", "host", module + "/util", "host imports util, which has no line"},
@@ -343,6 +346,8 @@ func (r rules) forbidsRoom(from room, name string) string {
 	switch {
 	case !ok:
 		return ", which has no line in the policy of deps_test.go"
+	case slices.Contains(from.may, "!"+line):
+		return ": its line forbids it"
 	case to.height > from.height || slices.Contains(from.may, line) || slices.Contains(from.may, siblings(name)):
 		return ""
 	case to.height == from.height:
