@@ -28,6 +28,7 @@ floor workshop: nobody but tests may import it
 	internal/fault/pgproxy
 	internal/fault/points
 	internal/fault/ledger      !stack !vm !host
+	internal/fault/trees       internal/fault/ledger !stack !vm !host
 
 floor roof
 	cmd/amber                  cobra runewidth term uuid

@@ -1,0 +1,161 @@
+package trees
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/amberhost/amber/internal/fault/ledger"
+)
+
+// Seen is what is known of a tree that was played.
+type Seen struct {
+	Runs    []Run
+	Entries []ledger.Entry // those of this tree
+}
+
+// Run is the task run that played one body.
+type Run struct {
+	Path   string   // of the body
+	Status string   // of the task run; the lines and calls of one that has not ended are judged as far as they go
+	Lines  []string // its console lines, in order
+	// Result is what it returned, if it completed: the exact text, or what jsonb made of it.
+	Result json.RawMessage
+	Exact  bool
+	Error  json.RawMessage // what it failed with, if it failed: an object with code and message
+	Calls  []Call          // by number
+}
+
+// Call is a call that a body made.
+type Call struct {
+	Number          int64 // within its body, from 1
+	Service, Method string
+	Args            json.RawMessage
+}
+
+// Complaint is one way in which a tree was not played as it must be.
+type Complaint struct {
+	Path      string // of the await, body or call
+	Want, Got string
+}
+
+func (c Complaint) String() string {
+	return fmt.Sprintf("at %s: want %s, got %s", c.Path, c.Want, c.Got)
+}
+
+// Verdict is what [Tree.Check] finds.
+type Verdict struct {
+	Complaints []Complaint
+	// Took are the numbers of the ledger's entries whose answers the task saw, by
+	// the path of the call; 0 for a call that the stack refused.
+	Took map[string]int64
+}
+
+// Check says whether a tree was played as it must be. It has one complaint per
+// run at most: what comes after it is not judged.
+func (t Tree) Check(seen Seen) Verdict {
+	c := checker{runs: map[string]*Run{}, entries: map[string][]ledger.Entry{}, played: map[string]*replay{}, called: map[string]bool{t.Path: true}}
+	c.Took = map[string]int64{}
+	for i := range seen.Runs {
+		r := &seen.Runs[i]
+		if c.runs[r.Path] != nil {
+			c.complain(r.Path, "one run", "two")
+		}
+		c.runs[r.Path] = r
+	}
+	for _, e := range seen.Entries {
+		c.entries[e.Ask.Path] = append(c.entries[e.Ask.Path], e)
+	}
+	if c.runs[t.Path] == nil {
+		c.complain(t.Path, "a run of the root", "none")
+		return c.Verdict
+	}
+	c.play(t.Path, t.Body, nil)
+	c.uncalled()
+	return c.Verdict
+}
+
+// checker is the state of one Check.
+type checker struct {
+	Verdict
+	runs    map[string]*Run
+	entries map[string][]ledger.Entry
+	played  map[string]*replay
+	called  map[string]bool // paths of the calls that were made, as far as they have a path
+}
+
+func (c *checker) complain(path, want, got string) {
+	c.Complaints = append(c.Complaints, Complaint{Path: path, Want: clip(want), Got: clip(got)})
+}
+
+func clip(text string) string {
+	if len(text) > 400 {
+		return strings.ToValidUTF8(text[:400], "") + "…"
+	}
+	return text
+}
+
+// uncalled looks for what nobody called.
+func (c *checker) uncalled() {
+	if slices.ContainsFunc(c.list(), func(r *replay) bool { return r.stopped }) {
+		return // it is not known what they call
+	}
+	for _, path := range sorted(c.runs) {
+		if !c.called[path] {
+			c.complain(path, "no run: nothing calls it", "a run")
+		}
+	}
+	for _, path := range sorted(c.entries) {
+		if !c.called[path] {
+			c.complain(path, "no effect: nothing calls it", fmt.Sprintf("entry %d", c.entries[path][0].Number))
+		}
+	}
+}
+
+func (c *checker) list() (all []*replay) {
+	for _, path := range sorted(c.played) {
+		all = append(all, c.played[path])
+	}
+	return all
+}
+
+func sorted[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// play replays the run of a body, once. It returns nil if there is no such run.
+func (c *checker) play(path string, body []Step, give any) *replay {
+	if r := c.played[path]; r != nil || c.runs[path] == nil {
+		return r
+	}
+	r := &replay{checker: c, run: c.runs[path], path: path, body: body, give: give, open: map[string]*act{}}
+	c.played[path] = r
+	r.all()
+	return r
+}
+
+// outcome is what an await gives: a value, or an error.
+type outcome struct {
+	value any
+	err   *failure
+}
+
+type failure struct{ code, message string }
+
+func (f failure) String() string { return f.code + ": " + f.message }
+
+func caught(f *failure) any { return newObject("caught", f.String()) }
+
+// line is what play.js logs of an await.
+func (o outcome) line(path string) string {
+	if o.err != nil {
+		return "@" + path + " ! " + o.err.String()
+	}
+	return "@" + path + " = " + digest(spell(o.value))
+}

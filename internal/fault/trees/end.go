@@ -1,0 +1,108 @@
+package trees
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/amberhost/amber/internal/fault/ledger"
+)
+
+func refusedAnswer(s *Step) bool { return ledger.Refused(s.Answer) }
+
+// checkEnd compares how the run ended with how the body did.
+func (r *replay) checkEnd() {
+	switch status := r.run.Status; {
+	case r.uncommitted():
+	case r.finishing || r.due != nil:
+		// Lines of one slice are committed together.
+		path := r.path
+		if r.due != nil {
+			path = r.due.path
+		}
+		r.complain(path, "a line that follows from the one before", "no more lines")
+	case status == "completed" && (!r.ended || r.err != nil):
+		r.complain(r.path, "a run that has not completed: "+r.state(), status)
+	case status == "failed" && (!r.ended || r.err == nil):
+		r.complain(r.path, "a run that has not failed: "+r.state(), status+", "+string(r.run.Error))
+	case status == "completed":
+		r.checkResult()
+	case status == "failed":
+		var e struct{ Code, Message string }
+		if json.Unmarshal(r.run.Error, &e) != nil || (failure{e.Code, e.Message}) != *r.err {
+			r.complain(r.path, r.err.String(), string(r.run.Error))
+		}
+	case r.ended:
+		r.complain(r.path, "a run that has ended: so has its body", status)
+	}
+}
+
+// uncommitted reports whether perhaps no slice of the run was committed.
+func (r *replay) uncommitted() bool {
+	return len(r.run.Lines) == 0 && r.run.Status != "completed" && r.run.Status != "failed"
+}
+
+func (r *replay) state() string {
+	switch {
+	case !r.ended:
+		return fmt.Sprintf("its body waits for %d calls", len(r.open))
+	case r.err != nil:
+		return "its body failed with " + r.err.String()
+	}
+	return "its body returned"
+}
+
+func (r *replay) checkResult() {
+	want := stringify(r.result)
+	if r.run.Exact && string(r.run.Result) == want {
+		return
+	}
+	if !r.run.Exact {
+		w, _ := parse([]byte(want))
+		if got, err := parse(r.run.Result); err == nil && equal(got, w) {
+			return
+		}
+	}
+	r.complain(r.path, want, string(r.run.Result))
+}
+
+// checkOthers judges what the prelude and the host say at the end of a task.
+func (r *replay) checkOthers(lines []string) {
+	left := 0
+	for _, line := range lines {
+		switch {
+		case strings.HasPrefix(line, "The task ended "):
+			left++
+		case strings.Contains(line, " failed and nothing awaited it: ") && r.forgets:
+		default:
+			r.complain(r.path, "no such line", line)
+			return
+		}
+	}
+	switch {
+	case left > 1 || left > 0 && (!r.ended || len(r.open) == 0 && !r.forgets):
+		r.complain(r.path, "one line at most about calls that were left open, none if none was", strings.Join(lines, " / "))
+	case left != 1 && r.ended && len(r.open) > 0:
+		r.complain(r.path, "one line about calls that were left open", fmt.Sprintf("%d of them", left))
+	}
+}
+
+// checkCalls compares the numbers of the calls.
+func (r *replay) checkCalls() {
+	if len(r.run.Calls) == 0 && r.uncommitted() {
+		return
+	}
+	for i, want := range r.calls {
+		if i >= len(r.run.Calls) {
+			r.complain(r.path, fmt.Sprintf("call %d, %s", i+1, want), "no more calls")
+			return
+		}
+		if got := r.run.Calls[i]; got.String() != want || got.Number != int64(i+1) {
+			r.complain(r.path, fmt.Sprintf("call %d, %s", i+1, want), fmt.Sprintf("call %d, %s", got.Number, got))
+			return
+		}
+	}
+	if extra := r.run.Calls[len(r.calls):]; len(extra) > 0 {
+		r.complain(r.path, fmt.Sprintf("%d calls", len(r.calls)), fmt.Sprintf("one more: call %d, %s", extra[0].Number, extra[0]))
+	}
+}
