@@ -23,12 +23,13 @@ const module = "github.com/amberhost/amber"
 // package of a lower floor.
 // Tests may import what they like.
 const policy = `
-floor workshop: nobody but tests may import it
+floor workshop: nobody but tests, and what is on it, may import it
 	internal/pgtest            pgx uuid
 	internal/fault/pgproxy
 	internal/fault/points
 	internal/fault/ledger      !stack !vm !host
 	internal/fault/trees       internal/fault/ledger !stack !vm !host
+	internal/fault/audit       internal/fault/ledger internal/fault/trees pgx !stack !vm !host
 
 floor roof
 	cmd/amber                  cobra runewidth term uuid
@@ -143,6 +144,7 @@ func TestViolations(t *testing.T) {
 		{"C", "vm", "C", "vm imports C: "},
 		{"forbidden standard library", "vm", "net/http/httptest", "vm imports net/http/httptest: its line forbids it"},
 		{"test helper", "cmd/amber", module + "/internal/pgtest", "cmd/amber imports internal/pgtest: floor workshop is not below floor roof"},
+		{"judged by what it shares nothing with", "internal/fault/audit", module + "/stack", "internal/fault/audit imports stack: its line forbids it"},
 		{"forbidden, though below", "internal/fault/ledger", module + "/stack", "internal/fault/ledger imports stack: its line forbids it"},
 		{"unlisted", "util", "fmt", "util has no line"},
 		{"unlisted below a function", "functions/tasks/sub", "fmt", "functions/tasks/sub has no line"},

@@ -291,3 +291,14 @@ func keep(v any) any {
 	}
 	return digest(text)
 }
+
+// SameJSON reports whether two JSON texts are the same value, as jsonb and
+// JavaScript compare them: the order of keys and the sign of 0 do not count.
+func SameJSON(a, b []byte) bool {
+	x, err := parse(a)
+	if err != nil {
+		return false
+	}
+	y, err := parse(b)
+	return err == nil && equal(x, y)
+}

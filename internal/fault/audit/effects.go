@@ -1,0 +1,131 @@
+package audit
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/amberhost/amber/internal/fault/ledger"
+	"github.com/amberhost/amber/internal/fault/trees"
+	"github.com/amberhost/amber/service"
+)
+
+// asked is the row of a call of the ledger.
+type asked struct {
+	ID, Run, Status, Key string
+	Tree, Path           string // "" for a call that was refused: its arguments are not shown
+	Result, Error        json.RawMessage
+	entries              []ledger.Entry // under its key
+}
+
+// effects compares the rows of calls of the ledger with its entries.
+func (a *auditor) effects(ctx context.Context) error {
+	if err := a.loadAsked(ctx); err != nil {
+		return err
+	}
+	byKey, byCall := map[string]ledger.Entry{}, map[string]ledger.Entry{}
+	for _, e := range a.cfg.Entries {
+		call, id := e.Ask.Tree+" "+e.Ask.Path, fmt.Sprintf("entry %d", e.Number)
+		if e.Key == "" {
+			a.found(6, "an effect without a key", id, "a key", "none, for "+call)
+		}
+		if first, ok := byKey[e.Key]; !ok {
+			byKey[e.Key] = e
+		} else if first.Ask != e.Ask || first.Method != e.Method {
+			a.found(6, "a key of two calls", e.Key, fmt.Sprintf("what entry %d asked: %s %+v", first.Number, first.Method, first.Ask),
+				fmt.Sprintf("%s: %s %+v", id, e.Method, e.Ask))
+		}
+		if first, ok := byCall[call]; !ok {
+			byCall[call] = e
+		} else if first.Key != e.Key {
+			a.found(6, "two keys for one call", call, fmt.Sprintf("%s, as entry %d", first.Key, first.Number), id+": "+e.Key)
+		}
+		row := a.rows[e.StackRun]
+		switch {
+		case row == nil:
+			a.found(6, "an effect without a call", id, "a row for "+call, "none with id "+e.StackRun)
+			continue
+		case row.Key != e.Key, row.Run != e.TaskRun, row.Tree+" "+row.Path != call:
+			a.found(6, "an effect of another call", id, fmt.Sprintf("key %s, run %s, %s %s as row %s", row.Key, row.Run, row.Tree, row.Path, row.ID),
+				fmt.Sprintf("key %s, run %s, %s", e.Key, e.TaskRun, call))
+		}
+		row.entries = append(row.entries, e)
+	}
+	for _, row := range a.rows {
+		a.checkReply(row)
+	}
+	return nil
+}
+
+func (a *auditor) loadAsked(ctx context.Context) error {
+	rows, err := a.db.Query(ctx, `
+		select id::text, coalesce(parent_task_run_id::text, '') as run, status, coalesce(idempotency_key, '') as key,
+			coalesce(args->0->>'tree', '') as tree, coalesce(args->0->>'path', '') as path, result, error
+		from public.stack_runs where service_name = 'ledger' and call_id is not null`)
+	if err != nil {
+		return fmt.Errorf("load calls: %w", err)
+	}
+	type row struct {
+		ID, Run, Status, Key, Tree, Path string
+		Result, Error                    json.RawMessage
+	}
+	found, err := pgx.CollectRows(rows, pgx.RowToStructByName[row])
+	if err != nil {
+		return fmt.Errorf("load calls: %w", err)
+	}
+	a.rows, a.paths = map[string]*asked{}, map[string]*asked{}
+	for _, r := range found {
+		c := &asked{ID: r.ID, Run: r.Run, Status: r.Status, Key: r.Key, Tree: r.Tree, Path: r.Path, Result: r.Result, Error: r.Error}
+		a.rows[c.ID] = c
+		if c.Path != "" {
+			a.paths[c.Tree+" "+c.Path] = c
+		}
+	}
+	return nil
+}
+
+// checkReply looks for the reply of a row among what the ledger answered.
+func (a *auditor) checkReply(row *asked) {
+	if row.Status != "completed" && row.Status != "failed" {
+		return
+	}
+	if row.Path == "" && row.Status == "failed" && code(row.Error) == service.CodeInvalidArgument {
+		return // refused: it was never made
+	}
+	for _, e := range row.entries {
+		if row.gave(e) {
+			return
+		}
+	}
+	want := "an answer of the ledger, which was not asked"
+	if n := len(row.entries); n > 0 {
+		last := row.entries[n-1].Answer
+		want = fmt.Sprintf("one of %d answers, the last of them %s", n, last.Value)
+		if last.Err != nil {
+			want = fmt.Sprintf("one of %d answers, the last of them %v", n, last.Err)
+		}
+	}
+	a.found(1, "a reply that nobody gave", row.ID, want, row.Status+" "+string(row.Result)+string(row.Error))
+}
+
+// gave reports whether an entry's answer is the reply in the row.
+func (row *asked) gave(e ledger.Entry) bool {
+	switch answer := e.Answer; {
+	case answer.Err != nil:
+		var got service.Error
+		return row.Status == "failed" && json.Unmarshal(row.Error, &got) == nil &&
+			got.Code == answer.Err.Code && got.Message == answer.Err.Message
+	case ledger.Refused(e.Ask.Answer):
+		return row.Status == "failed" && code(row.Error) == service.CodeInvalidResult
+	default:
+		return row.Status == "completed" && trees.SameJSON(row.Result, answer.Value)
+	}
+}
+
+func code(raw json.RawMessage) string {
+	var e service.Error
+	_ = json.Unmarshal(raw, &e) // of what is no error the code is ""
+	return e.Code
+}

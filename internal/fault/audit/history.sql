@@ -1,0 +1,83 @@
+-- Every committed change of a row, appended by the transaction that makes it.
+create schema fault;
+
+create table fault.history (
+  id            bigint generated always as identity primary key,
+  txid          xid8 not null default pg_current_xact_id(),
+  at            timestamptz not null default clock_timestamp(),
+  backend       int not null default pg_backend_pid(),
+  source        text not null, -- stack_runs, task_runs, snapshots, replies
+  op            text not null, -- INSERT, UPDATE, DELETE
+  row_id        uuid not null, -- the stack_run's or task_run's
+  parent        uuid,          -- of a stack_run: the body that called it
+  old_status    text, new_status    text,
+  old_holder    uuid, new_holder    uuid,    -- claimed_by
+  old_sequence  bigint, new_sequence  bigint,
+  old_delivered boolean, new_delivered boolean,
+  old_outcome   text, new_outcome   text,    -- digest of result and error, or of the bytes
+  old_key       text, new_key       text     -- key_id
+);
+create index history_row on fault.history (row_id, id);
+create index history_txid on fault.history (txid, row_id);
+
+create function fault.note_stack_run() returns trigger language plpgsql security definer set search_path = '' as $$
+declare
+  was text;
+  is_ text;
+begin
+  if tg_op = 'UPDATE' and (old.status, old.claimed_by, old.sequence, old.delivered, old.result, old.error)
+    is not distinct from (new.status, new.claimed_by, new.sequence, new.delivered, new.result, new.error) then
+    return null;
+  end if;
+  if tg_op <> 'INSERT' then was := md5(concat(old.result, '|', old.error)); end if;
+  if tg_op <> 'DELETE' then is_ := md5(concat(new.result, '|', new.error)); end if;
+  insert into fault.history (source, op, row_id, parent, old_status, new_status, old_holder, new_holder,
+    old_sequence, new_sequence, old_delivered, new_delivered, old_outcome, new_outcome)
+  values ('stack_runs', tg_op, coalesce(new.id, old.id), coalesce(new.parent_stack_run_id, old.parent_stack_run_id),
+    old.status, new.status, old.claimed_by, new.claimed_by, old.sequence, new.sequence, old.delivered, new.delivered, was, is_);
+  return null;
+end $$;
+create trigger fault_history after insert or update or delete on public.stack_runs
+  for each row execute function fault.note_stack_run();
+
+create function fault.note_task_run() returns trigger language plpgsql security definer set search_path = '' as $$
+declare
+  was text;
+  is_ text;
+begin
+  if tg_op = 'UPDATE' and (old.status, old.result, old.error) is not distinct from (new.status, new.result, new.error) then
+    return null;
+  end if;
+  if tg_op <> 'INSERT' then was := md5(concat(old.result, '|', old.error)); end if;
+  if tg_op <> 'DELETE' then is_ := md5(concat(new.result, '|', new.error)); end if;
+  insert into fault.history (source, op, row_id, old_status, new_status, old_outcome, new_outcome)
+  values ('task_runs', tg_op, coalesce(new.id, old.id), old.status, new.status, was, is_);
+  return null;
+end $$;
+create trigger fault_history after insert or update or delete on public.task_runs
+  for each row execute function fault.note_task_run();
+
+create function fault.note_snapshot() returns trigger language plpgsql security definer set search_path = '' as $$
+begin
+  insert into fault.history (source, op, row_id, old_sequence, new_sequence, old_key, new_key)
+  values ('snapshots', tg_op, coalesce(new.stack_run_id, old.stack_run_id), old.sequence, new.sequence, old.key_id, new.key_id);
+  return null;
+end $$;
+create trigger fault_history after insert or update or delete on amber.snapshots
+  for each row execute function fault.note_snapshot();
+create trigger fault_history after insert or update or delete on amber.increments
+  for each row execute function fault.note_snapshot();
+
+create function fault.note_reply() returns trigger language plpgsql security definer set search_path = '' as $$
+declare
+  was text;
+  is_ text;
+begin
+  if tg_op <> 'INSERT' then was := md5(old.data); end if;
+  if tg_op <> 'DELETE' then is_ := md5(new.data); end if;
+  insert into fault.history (source, op, row_id, old_status, new_status, old_outcome, new_outcome, old_key, new_key)
+  values ('replies', tg_op, coalesce(new.stack_run_id, old.stack_run_id), old.kind, new.kind, was, is_, old.key_id, new.key_id);
+  return null;
+end $$;
+create trigger fault_history after insert or update or delete on amber.replies
+  for each row execute function fault.note_reply();
