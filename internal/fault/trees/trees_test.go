@@ -212,6 +212,39 @@ func TestEveryAwkwardValue(t *testing.T) {
 	}
 }
 
+// TestAwkwardValuesFromTables: the same when the host that made the calls is
+// gone: bodies are resumed by another, which reads values and replies from the tables.
+func TestAwkwardValuesFromTables(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	const delay = 1500 // ms, in which the host leaves
+	tree := trees.Tree{ID: "tables", Path: "0"}
+	all := trees.Step{Op: trees.OpAll}
+	for i, name := range ledger.AwkwardNames() {
+		tree.Body = append(tree.Body, trees.Step{Op: trees.OpLedger, Method: ledger.Once, Answer: name, Catch: true})
+		call := trees.Step{Op: trees.OpLedger, Method: ledger.Each, Answer: name, Catch: true, Delay: delay}
+		child := trees.Step{Op: trees.OpChild, Give: i + 1, Body: []trees.Step{call}}
+		all.Of = append(all.Of, call, child)
+	}
+	tree.Body = append(tree.Body, all)
+	names := len(ledger.AwkwardNames())
+	id := s.start(tree)
+	_, stop := s.host("leaves", func(c *stack.Config) { c.Drain = -1 })
+	deadline := time.Now().Add(30 * time.Second)
+	for len(s.ledger.Entries()) < 3*names && time.Now().Before(deadline) {
+		time.Sleep(time.Millisecond) // polls other goroutines' effects
+	}
+	stop()
+	p, _ := s.host("goes on", nil)
+	s.wait(p, id)
+	check(t, tree, s.seen()[tree.ID])
+	var calls int
+	err := s.pool.QueryRow(t.Context(), `select count(*) from public.stack_runs where service_name = 'ledger' and attempt > 0`).Scan(&calls)
+	if err != nil || calls == 0 { // all 36, as a rule
+		t.Errorf("%d calls were made again on another host (%v): nothing came from the tables", calls, err)
+	}
+}
+
 // TestGenerate: a seed always gives the same tree, and some hundred of them have everything.
 func TestGenerate(t *testing.T) {
 	t.Parallel()
