@@ -116,7 +116,7 @@ func (b *building) join(c Config, ring *keys.Ring) {
 	b.store = stack.NewStore(b.database.pool, ring)
 	deps := functions.Deps{Store: b.store, Engine: b.engine, Pool: b.database.pool, Log: c.Log,
 		Open: func(function string) bool { return c.Open || c.function(function).Open }}
-	b.processor = stack.NewProcessor(stack.Config{
+	b.processor = stack.NewProcessor(faulty(stack.Config{
 		Store:     b.store,
 		Engine:    b.engine,
 		Services:  functions.Services(deps),
@@ -129,7 +129,7 @@ func (b *building) join(c Config, ring *keys.Ring) {
 		Memory:    c.Memory / 4,
 		Drain:     c.Drain - 2*c.grace(),
 		Log:       c.Log,
-	})
+	}))
 	deps.Processor = b.processor
 	b.functions = functions.Table(deps)
 }

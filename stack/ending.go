@@ -154,27 +154,9 @@ func outcome(e Ending) (status string, result, failure json.RawMessage) {
 }
 
 // queueCancelOpen cancels every call below the body that has not ended, and the
-// runs of those that are bodies.
+// runs of those that are bodies. The body's row has to be locked.
 func queueCancelOpen(b *batch, id uuid.UUID) {
-	b.Queue(`/* cancel open */
-		with recursive open as (
-			select id, child_task_run_id from public.stack_runs
-			where parent_stack_run_id = @id and status not in ('completed', 'failed', 'cancelled')
-			union all
-			select c.id, c.child_task_run_id from public.stack_runs c join open on c.parent_stack_run_id = open.id
-			where c.status not in ('completed', 'failed', 'cancelled')
-		), calls as (
-			update public.stack_runs s set status = 'cancelled', error = @reason, delivered = true, claimed_by = null,
-				ended_at = now(), updated_at = now()
-			from open where s.id = open.id
-			returning open.id, open.child_task_run_id
-		), snapshots as (
-			delete from amber.snapshots n using calls where n.stack_run_id = calls.id
-		)
-		update public.task_runs t set status = 'cancelled', error = @reason, waiting_on_stack_run_id = null,
-			ended_at = now(), updated_at = now()
-		from calls where t.id = calls.child_task_run_id and t.status not in ('completed', 'failed', 'cancelled')`,
-		pgx.StrictNamedArgs{"id": id, "reason": cancelReason})
+	b.Queue(`/* cancel open */ select amber.cancel_below(@id, @reason)`, pgx.StrictNamedArgs{"id": id, "reason": cancelReason})
 }
 
 // cancelReason is the error of a call that nobody waits for any more.

@@ -49,7 +49,7 @@ func TestAudit(t *testing.T) {
 	s.start(leaver)
 	s.start(sleeper)
 	for seed := range uint64(12) {
-		s.start(trees.Generate(seed, trees.Options{Determined: true, MS: 20}))
+		s.start(trees.Generate(seed, trees.Options{MS: 20}))
 	}
 	for _, suspensions := range []int{1, 40, 60} {
 		_, stop := s.host()

@@ -1,0 +1,240 @@
+package harness
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/amberhost/amber/internal/failpoint"
+	"github.com/amberhost/amber/internal/fault/pgproxy"
+	"github.com/amberhost/amber/supabase/keys"
+)
+
+// Lease is how long the leases of the hosts are: a host that is stopped for
+// longer has lost everything it held.
+const Lease = 2 * time.Second
+
+// secrets are what hosts know and nobody else may.
+type secrets struct{ amberKeys, jwtSecret, serviceKey string }
+
+func newSecrets() (s secrets, err error) {
+	key, secret := make([]byte, 32), make([]byte, 32)
+	rand.Read(key) // never fails
+	rand.Read(secret)
+	s.amberKeys = "fault:" + base64.StdEncoding.EncodeToString(key)
+	s.jwtSecret = hex.EncodeToString(secret)
+	s.serviceKey, err = keys.SignJWT(s.jwtSecret, map[string]any{"role": "service_role", "iss": "amber", "exp": time.Now().Add(24 * time.Hour).Unix()})
+	return s, err
+}
+
+// all are the secrets as the auditor looks for them.
+func (s secrets) all(d *database) map[string][]byte {
+	key, _ := base64.StdEncoding.DecodeString(strings.TrimPrefix(s.amberKeys, "fault:"))
+	return map[string][]byte{"AMBER_KEYS": key, "SUPABASE_JWT_SECRET": []byte(s.jwtSecret), "service key": []byte(s.serviceKey), "database password": []byte(d.password)}
+}
+
+// env is what a host is started with.
+func (p *play) env(database string, more ...string) []string {
+	return append([]string{
+		"PATH=" + os.Getenv("PATH"), "HOME=" + p.Dir,
+		"AMBER_DATABASE_URL=" + database, "AMBER_KEYS=" + p.secrets.amberKeys, "SUPABASE_JWT_SECRET=" + p.secrets.jwtSecret,
+		"AMBER_SERVICE_ROLE_KEY=" + p.secrets.serviceKey, "AMBER_CACHE=" + filepath.Join(p.Dir, "cache"),
+		"AMBER_POOL_SIZE=8", "AMBER_DRAIN=2s", "AMBER_LOG_LEVEL=warn",
+	}, more...)
+}
+
+// hostProcess is a host that is started again whenever it dies.
+type hostProcess struct {
+	play  *play
+	n     int
+	proxy *pgproxy.Proxy
+	url   string // of its HTTP
+	port  int
+	log   string // which points it died at
+
+	mu      sync.Mutex
+	process *os.Process // nil between lives
+	killed  string      // why this life is being ended from outside
+	leaving bool
+	done    chan struct{}
+}
+
+func (p *play) startHosts(ctx context.Context) error {
+	for n := range p.Hosts {
+		proxy, err := pgproxy.New(p.database.address)
+		if err != nil {
+			return err
+		}
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		port := l.Addr().(*net.TCPAddr).Port
+		_ = l.Close()
+		h := &hostProcess{play: p, n: n, proxy: proxy, port: port, url: fmt.Sprintf("http://127.0.0.1:%d", port),
+			log: filepath.Join(p.Dir, fmt.Sprintf("points-%d", n)), done: make(chan struct{})}
+		p.hosts = append(p.hosts, h)
+		go h.live(ctx)
+	}
+	return nil
+}
+
+// stopHosts tells all to leave, and waits until they have.
+func (p *play) stopHosts() error {
+	var errs []error
+	for _, h := range p.hosts {
+		h.mu.Lock()
+		h.leaving = true
+		h.mu.Unlock()
+		h.signal(syscall.SIGCONT, "")
+		h.signal(syscall.SIGTERM, "told to leave")
+	}
+	for _, h := range p.hosts {
+		select {
+		case <-h.done:
+		case <-time.After(30 * time.Second):
+			errs = append(errs, fmt.Errorf("host %d does not leave", h.n))
+			h.signal(syscall.SIGKILL, "does not leave")
+		}
+		h.proxy.Close()
+	}
+	return errors.Join(errs...)
+}
+
+// live starts one life after another.
+func (h *hostProcess) live(ctx context.Context) {
+	defer close(h.done)
+	for life := 0; ctx.Err() == nil; life++ {
+		h.mu.Lock()
+		leaving := h.leaving
+		h.mu.Unlock()
+		if leaving {
+			return
+		}
+		if err := h.lead(ctx, life); err != nil {
+			h.play.odd(fmt.Sprintf("host %d, life %d: %v", h.n, life, err))
+			time.Sleep(500 * time.Millisecond) // it would fail again at once
+		}
+	}
+}
+
+// lead leads one life. It fails if that ended as none should.
+func (h *hostProcess) lead(ctx context.Context, life int) error {
+	url, err := h.proxy.URL(h.play.database.url)
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(h.play.Dir, fmt.Sprintf("host-%d.log", h.n))
+	out, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	fmt.Fprintf(out, "--- life %d\n", life)
+	before, _ := os.ReadFile(h.log)
+	cmd := exec.CommandContext(ctx, h.play.program(), "serve")
+	cmd.Dir = h.play.Dir
+	cmd.Stdout, cmd.Stderr = out, out
+	cmd.Env = h.play.env(url, fmt.Sprintf("AMBER_PORT=%d", h.port), "AMBER_HOST_NAME="+fmt.Sprint("host", h.n),
+		"AMBER_FAULT_LEDGER="+h.play.at, "AMBER_FAULT_LEASE="+Lease.String(),
+		failpoint.Env+"="+h.play.arm(), failpoint.LogEnv+"="+h.log)
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	h.mu.Lock()
+	h.process, h.killed = cmd.Process, ""
+	h.mu.Unlock()
+	err = cmd.Wait()
+	h.mu.Lock()
+	h.process = nil
+	killed, leaving := h.killed, h.leaving
+	h.mu.Unlock()
+	after, _ := os.ReadFile(h.log)
+	for _, point := range strings.Fields(strings.ReplaceAll(string(after[len(before):]), " ", "\x00")) {
+		h.play.count(h.play.report.Kills, strings.ReplaceAll(point, "\x00", " "))
+	}
+	var exit *exec.ExitError
+	switch {
+	case len(after) > len(before), killed != "", leaving, ctx.Err() != nil:
+		return nil
+	case err == nil:
+		return errors.New("it left without being told to")
+	case errors.As(err, &exit) && exit.ExitCode() == 1 && h.play.database.spoilt():
+		return nil // it could not start
+	}
+	return fmt.Errorf("%w: see %s", err, path)
+}
+
+// signal sends a signal to the host, if it lives, and notes why.
+func (h *hostProcess) signal(s syscall.Signal, why string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.process == nil {
+		return false
+	}
+	if why != "" {
+		h.killed = why
+	}
+	return h.process.Signal(s) == nil
+}
+
+// armed is how many points a life is armed with: the first that it comes to ends it.
+const armed = 6
+
+// arm chooses the points of a life, those first at which the fewest died, and how
+// often it passes them.
+func (p *play) arm() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	candidates := slices.Clone(p.points)
+	for i := range candidates {
+		j := p.rand.IntN(i + 1)
+		candidates[i], candidates[j] = candidates[j], candidates[i]
+	}
+	slices.SortStableFunc(candidates, func(a, b string) int { return p.report.Kills[a] - p.report.Kills[b] })
+	var list []string
+	for i, point := range candidates[:min(armed, len(candidates))] {
+		times := 1
+		if i > 0 {
+			times += p.rand.IntN(8)
+		}
+		list = append(list, fmt.Sprintf("%s=%d", point, times))
+	}
+	return strings.Join(list, ";")
+}
+
+func (p *play) count(counts map[string]int, what string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	counts[what]++
+}
+
+// odd notes what should not have happened, and is no violation of a promise.
+func (p *play) odd(what string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	what = strings.Join(strings.Fields(what), " ")
+	p.report.Odd = append(p.report.Odd, what[:min(len(what), 500)])
+	fmt.Fprintln(p.Say, "odd:", what)
+}
+
+func (p *play) deaths() (n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, k := range p.report.Kills {
+		n += k
+	}
+	return n
+}

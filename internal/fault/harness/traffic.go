@@ -1,0 +1,99 @@
+package harness
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/amberhost/amber/internal/fault/trees"
+)
+
+// client gives up in time: hosts die in the middle of answers.
+var client = &http.Client{Timeout: 20 * time.Second}
+
+// ask asks some host. wait is for how many seconds it may wait for a run's end.
+func (p *play) ask(ctx context.Context, method, path string, body any, wait string) error {
+	var content io.Reader
+	if body != nil {
+		raw, err := json.Marshal(body)
+		if err != nil {
+			return err
+		}
+		content = bytes.NewReader(raw)
+	}
+	h := p.hosts[p.rand.IntN(len(p.hosts))]
+	req, err := http.NewRequestWithContext(ctx, method, h.url+path, content)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Authorization", "Bearer "+p.secrets.serviceKey)
+	if wait != "" {
+		req.Header.Set("Prefer", "wait="+wait)
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	answer, err := io.ReadAll(res.Body)
+	if err != nil {
+		return err
+	}
+	p.count(p.report.Answers, fmt.Sprint(res.StatusCode))
+	switch {
+	case res.StatusCode < 300, res.StatusCode == http.StatusConflict:
+		return nil
+	case res.StatusCode == http.StatusServiceUnavailable && res.Header.Get("Retry-After") == "":
+		p.odd(fmt.Sprintf("%s %s: 503 without Retry-After: %s", method, path, answer))
+	case res.StatusCode == http.StatusInternalServerError && strings.Contains(string(answer), `"taskRunId"`): // how quickjs says that a run failed
+		return nil
+	case res.StatusCode >= 500 && res.StatusCode != http.StatusServiceUnavailable:
+		p.odd(fmt.Sprintf("%s %s: %d: %s", method, path, res.StatusCode, answer))
+	}
+	return errors.New(res.Status)
+}
+
+// visit does what clients do that look on: it makes hosts come to points that no
+// task leads to.
+func (p *play) visit(ctx context.Context) {
+	for ctx.Err() == nil {
+		pause(ctx, 20*time.Millisecond)
+		var run, call string
+		err := p.database.pool.QueryRow(ctx, `
+			select s.child_task_run_id::text, s.id::text from public.stack_runs s where s.child_task_run_id is not null
+			order by s.created_at desc offset $1 limit 1`, p.rand.IntN(200)).Scan(&run, &call)
+		if err != nil {
+			continue
+		}
+		visits := []func() error{
+			func() error { return p.ask(ctx, http.MethodGet, "/functions/v1/tasks/status?id="+run, nil, "") },
+			func() error { return p.ask(ctx, http.MethodGet, "/functions/v1/tasks/status?id="+run, nil, "2") },
+			func() error { return p.ask(ctx, http.MethodGet, "/functions/v1/tasks/tree?id="+run, nil, "") },
+			func() error { return p.ask(ctx, http.MethodGet, "/functions/v1/tasks/logs?id="+run, nil, "") },
+			func() error {
+				return p.ask(ctx, http.MethodGet, "/functions/v1/tasks/runs?limit=10&before="+run, nil, "")
+			},
+			func() error { return p.ask(ctx, http.MethodGet, "/functions/v1/tasks/list", nil, "") },
+			func() error {
+				return p.ask(ctx, http.MethodPost, "/functions/v1/stack-processor", map[string]any{}, "")
+			},
+			func() error {
+				return p.ask(ctx, http.MethodPost, "/functions/v1/stack-processor", map[string]any{"stackRunId": call}, "")
+			},
+			func() error { // which has ended, or is a body: it is refused
+				return p.ask(ctx, http.MethodPost, "/functions/v1/quickjs/resume", map[string]any{"stackRunId": call, "resultToInject": 1}, "")
+			},
+			func() error {
+				return p.ask(ctx, http.MethodPost, "/functions/v1/publish", map[string]any{"name": trees.TaskName, "code": trees.Code}, "")
+			},
+		}
+		_ = visits[p.rand.IntN(len(visits))]() // what is odd is noted
+	}
+}
