@@ -39,7 +39,7 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 		return nil, err
 	}
 	e.turns.free, e.turns.most, e.turns.queue = o.Concurrency, o.Memory, o.Queue
-	e.pool.most, e.pool.keeps, e.loaded.most, e.images.most = o.IdleMemory, e.images.has, loadedMemory, loadedImages
+	e.pool.most, e.pool.has, e.loaded.most, e.images.most = o.IdleMemory, e.images.has, loadedMemory, loadedImages
 	if e.codec, err = newCodec(o); err == nil {
 		err = e.bootBase(ctx)
 	}

@@ -27,7 +27,7 @@ type Options struct {
 	Concurrency int                                                      // processors that slices use; 0 means GOMAXPROCS
 	Memory      uint64                                                   // bytes that slices under way may have together; more wait to begin; 0 means 1 GiB
 	Queue       int                                                      // slices that may wait to begin; more get ErrBusy; 0 means 10,000
-	IdleMemory  uint64                                                   // bytes that idle VMs may keep; 0 means 64 MiB
+	IdleMemory  uint64                                                   // bytes that idle VMs may keep, what the host knows of them included; 0 means 64 MiB
 	Limits      Limits                                                   // of each task
 	Keys        *keys.Ring                                               // seals and opens snapshots
 	LoadImage   func(ctx context.Context, digest Digest) ([]byte, error) // finds an image this process did not boot; nil: none

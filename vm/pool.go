@@ -17,9 +17,9 @@ var ErrBusy = errors.New("vm: too many slices wait for a VM")
 type pool struct {
 	mu        sync.Mutex
 	idle      []*sandbox // the one used last comes last
-	size      uint64     // bytes of memory that idle VMs have
+	size      uint64     // bytes that idle VMs keep
 	most      uint64
-	keeps     func(*Image) bool // VMs of other images than these are not kept
+	has       func(*Image) bool // VMs of other images than these are not kept
 	refilling bool
 	closed    bool
 	refills   sync.WaitGroup
@@ -35,7 +35,7 @@ func (p *pool) take(image *Image, size uint32) *sandbox {
 	for i, s := range slices.Backward(p.idle) {
 		if s.image == image && s.memory.Size() == size {
 			p.idle = slices.Delete(p.idle, i, i+1)
-			p.size -= uint64(size)
+			p.size -= s.keeps()
 			return s
 		}
 	}
@@ -48,14 +48,14 @@ func (p *pool) take(image *Image, size uint32) *sandbox {
 func (p *pool) give(s *sandbox) (drop []*sandbox) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed || !p.keeps(s.image) {
+	if p.closed || !p.has(s.image) {
 		return []*sandbox{s}
 	}
 	p.idle = append(p.idle, s)
-	p.size += uint64(s.memory.Size())
+	p.size += s.keeps()
 	for p.size > p.most {
 		drop = append(drop, p.idle[0])
-		p.size -= uint64(p.idle[0].memory.Size())
+		p.size -= p.idle[0].keeps()
 		p.idle = slices.Delete(p.idle, 0, 1)
 	}
 	return drop
@@ -70,7 +70,7 @@ func (p *pool) forget(image *Image) (drop []*sandbox) {
 			return false
 		}
 		drop = append(drop, s)
-		p.size -= uint64(s.memory.Size())
+		p.size -= s.keeps()
 		return true
 	})
 	return drop
@@ -79,7 +79,7 @@ func (p *pool) forget(image *Image) (drop []*sandbox) {
 // low reports whether there are fewer than few idle VMs of an image's own size,
 // and room for one more.
 func (p *pool) low(image *Image, few int) bool {
-	if !p.keeps(image) {
+	if !p.has(image) {
 		return false
 	}
 	n := 0
@@ -167,10 +167,27 @@ func (e *Engine) newVM(ctx context.Context, image *Image, size uint32) (*sandbox
 	return s, nil
 }
 
+// keeps is how many bytes an idle VM keeps.
+func (s *sandbox) keeps() uint64 { return uint64(s.memory.Size()) + s.listed() }
+
+// listed is how many of those are the list of what differs from its image.
+func (s *sandbox) listed() uint64 { return uint64(cap(s.changes)) * runSize }
+
+// runSize is the size of a run.
+const runSize = 8
+
+// listShare is the part of a VM's memory that the list may take. Of a longer one,
+// which may come to be as large as the memory, the words take as long to restore as
+// everything takes to copy.
+const listShare = 32
+
 // give returns a VM after use: to the pool, or to nowhere when it trapped.
 func (e *Engine) give(ctx context.Context, s *sandbox) {
 	s.slice, s.rejections = nil, nil
 	s.meter = meter{}
+	if s.listed() > uint64(s.memory.Size())/listShare {
+		s.changes, s.known = nil, false
+	}
 	image := s.image
 	if s.dead || uint32(s.stackPointer.Get()) != image.StackHigh {
 		s.close(ctx)

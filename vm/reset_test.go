@@ -21,6 +21,9 @@ func soloEngine(t *testing.T, l Limits) *Engine {
 const wide = `const wide = new Function('g', 'k', 'k(); if (g) g(' + '0,'.repeat(6000) + 'k())');
 	const down = (n) => n ? [n, down(n - 1)].length : 0;`
 
+// scatter changes every other word of 8 MB.
+const scatter = `const kept = new Uint32Array(2e6); for (let i = 0; i < kept.length; i += 2) kept[i] = i + 1;`
+
 // TestResetIsWhole: a VM that comes back from the pool is what a new one is,
 // whatever ran in it before: the image, zeros beyond and on the stack, and globals.
 func TestResetIsWhole(t *testing.T) {
@@ -35,6 +38,7 @@ func TestResetIsWhole(t *testing.T) {
 		"a new VM":               {},
 		"suspended":              {code: `async () => { const kept = [1]; await tools.a.b(); return kept }`},
 		"suspended with 3 MB":    {code: `async () => { const kept = new Array(4e5).fill(7); await tools.a.b(); return kept.length }`, grows: true},
+		"scattered, suspended":   {code: `async () => { ` + scatter + ` await tools.a.b(); return kept.length }`, grows: true},
 		"resumed, suspended":     {code: `async () => { for (;;) await tools.a.b() }`, answers: 2},
 		"resumed with 3 MB":      {code: `async () => { const kept = new Array(4e5).fill(7); for (let i = 0; ; i++) kept[i] = await tools.a.b() }`, answers: 3, grows: true},
 		"resumed, ended":         {code: `async () => { await tools.a.b(); return 'x'.repeat(1000) }`, answers: 1},
