@@ -22,7 +22,7 @@ func faulty(c stack.Config) stack.Config {
 			fmt.Fprintf(os.Stderr, "AMBER_FAULT_LEASE: %v\n", err)
 			os.Exit(2)
 		}
-		c.Lease, c.Sweep = lease, lease/10
+		c.Lease, c.Sweep, c.Tidy = lease, lease/10, lease
 	}
 	return c
 }

@@ -34,6 +34,7 @@ type Config struct {
 	Memory    int64         // bytes that replies, arguments and snapshots at hand may have; 0 means 256 MiB
 	Lease     time.Duration // how long a silent host keeps what it holds; 0 means 15 s
 	Sweep     time.Duration // how often the tables are searched for work that no hint told of; 0 means 1 s
+	Tidy      time.Duration // how often this host looks for what nobody needs any more; 0 means 1 h
 	Drain     time.Duration // how long Run waits for slices and calls when its context ends; 0 means 5 s, less than 0 not at all
 
 	Observe func(Event)  // called after each commit; nil: nobody. It must not block.
@@ -98,6 +99,7 @@ func NewProcessor(cfg Config) *Processor {
 	cfg.Memory = orDefault(cfg.Memory, 256<<20)
 	cfg.Lease = orDefault(cfg.Lease, 15*time.Second)
 	cfg.Sweep = orDefault(cfg.Sweep, time.Second)
+	cfg.Tidy = orDefault(cfg.Tidy, time.Hour)
 	cfg.Drain = orDefault(cfg.Drain, 5*time.Second)
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)

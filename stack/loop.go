@@ -397,7 +397,7 @@ func (p *Processor) renew(lease context.Context) {
 		if parkErr := p.parkLost(ctx); err == nil {
 			err = parkErr
 		}
-		if err == nil && time.Since(tidied) > tidyEvery {
+		if err == nil && time.Since(tidied) > p.cfg.Tidy {
 			tidied = time.Now()
 			err = p.tidy(ctx)
 		}
@@ -406,9 +406,6 @@ func (p *Processor) renew(lease context.Context) {
 		}
 	}
 }
-
-// tidyEvery is how often a host looks for what nobody needs any more.
-const tidyEvery = time.Hour
 
 func (p *Processor) tidy(ctx context.Context) error {
 	removed, err := p.cfg.Store.RemoveImages(ctx)

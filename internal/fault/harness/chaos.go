@@ -121,7 +121,11 @@ func (p *play) heal() {
 		h.proxy.Speak()
 		h.proxy.CutAtCommits(0, 0)
 	}
-	if err := p.database.readOnly(ctx, false); err != nil {
+	err := p.database.readOnly(ctx, false)
+	for ; err != nil && ctx.Err() == nil; err = p.database.readOnly(ctx, false) { // its connections may be those from before a restart
+		pause(ctx, 200*time.Millisecond)
+	}
+	if err != nil {
 		p.odd(fmt.Sprintf("heal: %v", err))
 	}
 	for _, h := range p.hosts {

@@ -65,18 +65,19 @@ func (o Options) withDefaults() Options {
 // play is one run of the harness.
 type play struct {
 	Options
-	rand     *lockedRand
-	database *database
-	ledger   *ledger.Ledger
-	at       string // URL of the ledger
-	secrets  secrets
-	store    *stack.Store
-	hosts    []*hostProcess
-	points   []string
-	report   Report
-	mu       sync.Mutex // guards the report's maps
-	deadline time.Time  // for all to come to rest; zero while things are spoilt
-	ended    atomic.Int64
+	rand             *lockedRand
+	database         *database
+	ledger           *ledger.Ledger
+	at               string // URL of the ledger
+	secrets          secrets
+	store            *stack.Store
+	hosts            []*hostProcess
+	points           []string
+	report           Report
+	mu               sync.Mutex // guards the report's maps
+	extras, inserted []extra
+	deadline         time.Time // for all to come to rest; zero while things are spoilt
+	ended            atomic.Int64
 }
 
 // over says that the time to come to rest is.
@@ -142,7 +143,7 @@ func (p *play) prepare(ctx context.Context) (err error) {
 	if p.secrets, err = newSecrets(); err != nil {
 		return err
 	}
-	ring, err := keys.ParseRing(p.secrets.amberKeys)
+	ring, err := keys.ParseRing(p.secrets.ring(0))
 	if err != nil {
 		return err
 	}
@@ -156,6 +157,9 @@ func (p *play) prepare(ctx context.Context) (err error) {
 	if _, err := p.store.Publish(ctx, stack.Task{Name: trees.TaskName, Code: trees.Code}); err != nil {
 		return errors.Join(err, p.database.stop())
 	}
+	if err := p.publishExtras(ctx); err != nil {
+		return errors.Join(err, p.database.stop())
+	}
 	return nil
 }
 
@@ -164,7 +168,7 @@ func (p *play) program() string { return filepath.Join(p.Dir, "amber") }
 // migrate makes the tables, and the history that the auditor reads.
 func (p *play) migrate(ctx context.Context) error {
 	cmd := exec.CommandContext(ctx, p.program(), "migrate")
-	cmd.Env = p.env(p.database.url)
+	cmd.Env = p.env(0, p.database.url)
 	cmd.Dir = p.Dir
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("migrate: %w\n%s", err, out)
@@ -324,6 +328,7 @@ func (p *play) start(ctx context.Context, r root) error {
 // rest waits until nothing is left to do.
 func (p *play) rest(ctx context.Context) error {
 	for {
+		_ = p.answerWaiting(ctx)
 		var open int
 		err := p.database.pool.QueryRow(ctx, `
 			select (select count(*) from public.task_runs where status not in ('completed', 'failed', 'cancelled') and stuck_reason is null)
@@ -375,6 +380,9 @@ func (p *play) judge(ctx context.Context, roots []root) (err error) {
 	}
 	defer tx.Rollback(context.WithoutCancel(ctx))
 	if p.report.Audit, err = audit.Audit(ctx, tx, cfg); err != nil {
+		return err
+	}
+	if err := p.checkExtras(ctx); err != nil {
 		return err
 	}
 	for _, point := range p.points {

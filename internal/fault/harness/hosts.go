@@ -27,13 +27,23 @@ import (
 const Lease = 2 * time.Second
 
 // secrets are what hosts know and nobody else may.
-type secrets struct{ amberKeys, jwtSecret, serviceKey string }
+type secrets struct{ amberKeys, nextKey, jwtSecret, serviceKey string }
+
+// ring is the keys of host n: all have both, and half of them seal with each.
+func (s secrets) ring(n int) string {
+	if n%2 == 0 {
+		return s.amberKeys + "," + s.nextKey
+	}
+	return s.nextKey + "," + s.amberKeys
+}
 
 func newSecrets() (s secrets, err error) {
 	key, secret := make([]byte, 32), make([]byte, 32)
 	rand.Read(key) // never fails
 	rand.Read(secret)
 	s.amberKeys = "fault:" + base64.StdEncoding.EncodeToString(key)
+	rand.Read(key)
+	s.nextKey = "next:" + base64.StdEncoding.EncodeToString(key)
 	s.jwtSecret = hex.EncodeToString(secret)
 	s.serviceKey, err = keys.SignJWT(s.jwtSecret, map[string]any{"role": "service_role", "iss": "amber", "exp": time.Now().Add(24 * time.Hour).Unix()})
 	return s, err
@@ -42,14 +52,15 @@ func newSecrets() (s secrets, err error) {
 // all are the secrets as the auditor looks for them.
 func (s secrets) all(d *database) map[string][]byte {
 	key, _ := base64.StdEncoding.DecodeString(strings.TrimPrefix(s.amberKeys, "fault:"))
-	return map[string][]byte{"AMBER_KEYS": key, "SUPABASE_JWT_SECRET": []byte(s.jwtSecret), "service key": []byte(s.serviceKey), "database password": []byte(d.password)}
+	next, _ := base64.StdEncoding.DecodeString(strings.TrimPrefix(s.nextKey, "next:"))
+	return map[string][]byte{"AMBER_KEYS": key, "AMBER_KEYS, the second": next, "SUPABASE_JWT_SECRET": []byte(s.jwtSecret), "service key": []byte(s.serviceKey), "database password": []byte(d.password)}
 }
 
-// env is what a host is started with.
-func (p *play) env(database string, more ...string) []string {
+// env is what host n is started with.
+func (p *play) env(n int, database string, more ...string) []string {
 	return append([]string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + p.Dir,
-		"AMBER_DATABASE_URL=" + database, "AMBER_KEYS=" + p.secrets.amberKeys, "SUPABASE_JWT_SECRET=" + p.secrets.jwtSecret,
+		"AMBER_DATABASE_URL=" + database, "AMBER_KEYS=" + p.secrets.ring(n), "SUPABASE_JWT_SECRET=" + p.secrets.jwtSecret,
 		"AMBER_SERVICE_ROLE_KEY=" + p.secrets.serviceKey, "AMBER_CACHE=" + filepath.Join(p.Dir, "cache"),
 		"AMBER_POOL_SIZE=8", "AMBER_DRAIN=2s", "AMBER_LOG_LEVEL=warn",
 	}, more...)
@@ -143,31 +154,28 @@ func (h *hostProcess) lead(ctx context.Context, life int) error {
 	}
 	defer out.Close()
 	fmt.Fprintf(out, "--- life %d\n", life)
-	before, _ := os.ReadFile(h.log)
 	cmd := exec.CommandContext(ctx, h.play.program(), "serve")
 	cmd.Dir = h.play.Dir
 	cmd.Stdout, cmd.Stderr = out, out
-	cmd.Env = h.play.env(url, fmt.Sprintf("AMBER_PORT=%d", h.port), "AMBER_HOST_NAME="+fmt.Sprint("host", h.n),
+	cmd.Env = h.play.env(h.n, url, fmt.Sprintf("AMBER_PORT=%d", h.port), "AMBER_HOST_NAME="+fmt.Sprint("host", h.n),
 		"AMBER_FAULT_LEDGER="+h.play.at, "AMBER_FAULT_LEASE="+Lease.String(),
-		failpoint.Env+"="+h.play.arm(), failpoint.LogEnv+"="+h.log)
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	h.mu.Lock()
-	h.process, h.killed = cmd.Process, ""
-	h.mu.Unlock()
-	err = cmd.Wait()
+		failpoint.Env+"="+h.play.arm(nil), failpoint.LogEnv+"="+h.log)
+	deaths := h.play.countDeaths(h.log, func() {
+		if err = cmd.Start(); err != nil {
+			return
+		}
+		h.mu.Lock()
+		h.process, h.killed = cmd.Process, ""
+		h.mu.Unlock()
+		err = cmd.Wait()
+	})
 	h.mu.Lock()
 	h.process = nil
 	killed, leaving := h.killed, h.leaving
 	h.mu.Unlock()
-	after, _ := os.ReadFile(h.log)
-	for _, point := range strings.Fields(strings.ReplaceAll(string(after[len(before):]), " ", "\x00")) {
-		h.play.count(h.play.report.Kills, strings.ReplaceAll(point, "\x00", " "))
-	}
 	var exit *exec.ExitError
 	switch {
-	case len(after) > len(before), killed != "", leaving, ctx.Err() != nil:
+	case deaths > 0, killed != "", leaving, ctx.Err() != nil:
 		return nil
 	case err == nil:
 		return errors.New("it left without being told to")
@@ -190,25 +198,43 @@ func (h *hostProcess) signal(s syscall.Signal, why string) bool {
 	return h.process.Signal(s) == nil
 }
 
+// countDeaths counts at which points a process dies that does what f does, and
+// writes them to log.
+func (p *play) countDeaths(log string, f func()) (deaths int) {
+	before, _ := os.ReadFile(log)
+	f()
+	after, _ := os.ReadFile(log)
+	for point := range strings.Lines(string(after[len(before):])) {
+		p.count(p.report.Kills, strings.TrimSuffix(point, "\n"))
+		deaths++
+	}
+	return deaths
+}
+
 // armed is how many points a life is armed with: the first that it comes to ends it.
 const armed = 6
 
-// arm chooses the points of a life, those first at which the fewest died, and how
-// often it passes them.
-func (p *play) arm() string {
+// arm chooses the points of a life among those that are wanted, nil for all, half
+// of them those at which the fewest died, and how often it passes them.
+func (p *play) arm(wanted func(string) bool) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	candidates := slices.Clone(p.points)
+	if wanted != nil {
+		candidates = slices.DeleteFunc(candidates, func(point string) bool { return !wanted(point) })
+	}
 	for i := range candidates {
 		j := p.rand.IntN(i + 1)
 		candidates[i], candidates[j] = candidates[j], candidates[i]
 	}
-	slices.SortStableFunc(candidates, func(a, b string) int { return p.report.Kills[a] - p.report.Kills[b] })
+	if len(candidates) > armed {
+		slices.SortStableFunc(candidates[armed/2:], func(a, b string) int { return p.report.Kills[a] - p.report.Kills[b] })
+	}
 	var list []string
 	for i, point := range candidates[:min(armed, len(candidates))] {
 		times := 1
-		if i > 0 {
-			times += p.rand.IntN(8)
+		if i%2 == 1 { // or it would never get far
+			times += p.rand.IntN(20)
 		}
 		list = append(list, fmt.Sprintf("%s=%d", point, times))
 	}

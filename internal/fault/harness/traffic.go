@@ -63,8 +63,24 @@ func (p *play) ask(ctx context.Context, method, path string, body any, wait stri
 // visit does what clients do that look on: it makes hosts come to points that no
 // task leads to.
 func (p *play) visit(ctx context.Context) {
-	for ctx.Err() == nil {
+	for n := 0; ctx.Err() == nil; n++ {
 		pause(ctx, 20*time.Millisecond)
+		switch { // now and then
+		case n%400 == 10:
+			p.startExtra(ctx, "fault-wide", 280, "280")
+		case n%100 == 20:
+			p.startExtra(ctx, "fault-big", 20, "20")
+		case n%50 == 30:
+			p.startExtra(ctx, "fault-wait", n, fmt.Sprintf(`[%d,"answered"]`, n))
+		case n%50 == 35:
+			p.startExtra(ctx, "fault-race", n, fmt.Sprint(n))
+		case n%50 == 40:
+			p.insert(ctx, n)
+		case n%100 == 50:
+			p.reseal(ctx, n/100)
+		case n%100 == 60:
+			p.spoilImages(ctx)
+		}
 		var run, call string
 		err := p.database.pool.QueryRow(ctx, `
 			select s.child_task_run_id::text, s.id::text from public.stack_runs s where s.child_task_run_id is not null
@@ -81,14 +97,15 @@ func (p *play) visit(ctx context.Context) {
 				return p.ask(ctx, http.MethodGet, "/functions/v1/tasks/runs?limit=10&before="+run, nil, "")
 			},
 			func() error { return p.ask(ctx, http.MethodGet, "/functions/v1/tasks/list", nil, "") },
+			func() error { return p.answerWaiting(ctx) },
 			func() error {
 				return p.ask(ctx, http.MethodPost, "/functions/v1/stack-processor", map[string]any{}, "")
 			},
 			func() error {
 				return p.ask(ctx, http.MethodPost, "/functions/v1/stack-processor", map[string]any{"stackRunId": call}, "")
 			},
-			func() error { // which has ended, or is a body: it is refused
-				return p.ask(ctx, http.MethodPost, "/functions/v1/quickjs/resume", map[string]any{"stackRunId": call, "resultToInject": 1}, "")
+			func() error { // as it is, or when it has ended
+				return p.ask(ctx, http.MethodPost, "/functions/v1/quickjs/resume", map[string]any{"stackRunId": call}, "")
 			},
 			func() error {
 				return p.ask(ctx, http.MethodPost, "/functions/v1/publish", map[string]any{"name": trees.TaskName, "code": trees.Code}, "")

@@ -1,0 +1,141 @@
+package harness
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os/exec"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/amberhost/amber/internal/failpoint"
+	"github.com/amberhost/amber/stack"
+)
+
+// extra tasks lead hosts to what no tree does. Each has one right result.
+var extraTasks = map[string]string{
+	"fault-leaf": `module.exports = async (n) => n`,
+	// More nested tasks than a host counts by itself.
+	"fault-wide": `module.exports = async (n, { tools }) => {
+		let sum = 0;
+		for (let i = 0; i < n; i += 20) sum += (await Promise.all(Array.from({ length: 20 }, () => tools.tasks.execute('fault-leaf', 1)))).length;
+		return sum }`,
+	// A body that holds much, and changes little of it.
+	"fault-big": `module.exports = async (n, { tools }) => {
+		const held = Array.from({ length: 20000 }, (_, i) => 'item ' + i * 7919 % 20011);
+		for (let i = 0; i < n; i++) { await tools.sleep(1); held[i] += '!' }
+		return held.filter((item) => item.endsWith('!')).length }`,
+	// It waits until somebody answers in place of the timer.
+	"fault-wait": `module.exports = async (n, { tools }) => [n, await tools.sleep(3600000)]`,
+	// Timers that are given up.
+	"fault-race": `module.exports = async (n, { tools }) => { const t = setTimeout(() => {}, 3600000); await tools.sleep(1); clearTimeout(t); await tools.sleep(1); return n }`,
+}
+
+// extra is a run of one of them.
+type extra struct {
+	run  uuid.UUID
+	want string
+}
+
+func (p *play) publishExtras(ctx context.Context) error {
+	for name, code := range extraTasks {
+		if _, err := p.store.Publish(ctx, stack.Task{Name: name, Code: code}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// startExtra starts one, for sure.
+func (p *play) startExtra(ctx context.Context, task string, n int, want string) {
+	e := extra{uuid.New(), want}
+	for ctx.Err() == nil {
+		_, err := p.store.Start(ctx, stack.Host{}, stack.StartParams{Task: task, Input: json.RawMessage(fmt.Sprint(n)), ID: e.run}, false)
+		if _, lookErr := p.store.Run(ctx, e.run); err == nil || lookErr == nil {
+			p.mu.Lock()
+			p.extras = append(p.extras, e)
+			p.mu.Unlock()
+			return
+		}
+		pause(ctx, 100*time.Millisecond)
+	}
+}
+
+// answerWaiting answers a call of a fault-wait that waits, if there is one.
+func (p *play) answerWaiting(ctx context.Context) error {
+	var call string
+	err := p.database.pool.QueryRow(ctx, `
+		select c.id::text from public.stack_runs c join public.stack_runs b on b.id = c.parent_stack_run_id
+		join public.task_runs t on t.id = b.child_task_run_id
+		where t.task_name = 'fault-wait' and c.status = 'sleeping' limit 1`).Scan(&call)
+	if err != nil {
+		return nil // there is none
+	}
+	return p.ask(ctx, http.MethodPost, "/functions/v1/quickjs/resume", map[string]any{"stackRunIdToResume": call, "resultToInject": "answered"}, "")
+}
+
+// insert does what clients of the original do: it inserts the row of a task that
+// brings its own code.
+func (p *play) insert(ctx context.Context, n int) {
+	code := `module.exports = async (n, { tools }) => { await tools.sleep(1); return n }`
+	state, _ := json.Marshal(map[string]any{"task_code": code, "task_name": "fault-own", "input": n})
+	id := uuid.New()
+	if _, err := p.database.pool.Exec(ctx, `
+		insert into public.stack_runs (id, service_name, method_name, args, vm_state) values ($1, 'tasks', 'execute', '[]', $2)`, id, state); err == nil {
+		p.mu.Lock()
+		p.inserted = append(p.inserted, extra{id, fmt.Sprint(n)})
+		p.mu.Unlock()
+	}
+}
+
+// reseal has everything sealed with the first key of the ring, while hosts seal
+// with either. It dies at points as hosts do.
+func (p *play) reseal(ctx context.Context, n int) {
+	h := p.hosts[n%len(p.hosts)]
+	url, err := h.proxy.URL(p.database.url)
+	if err != nil {
+		return
+	}
+	for _, words := range [][]string{{"keys", "reseal"}, {"keys", "list"}} {
+		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+		cmd := exec.CommandContext(ctx, p.program(), words...)
+		cmd.Dir = p.Dir
+		log := fmt.Sprintf("%s/points-cli", p.Dir)
+		cmd.Env = p.env(n, url, failpoint.Env+"="+p.arm(resealPoint), failpoint.LogEnv+"="+log)
+		p.countDeaths(log, func() { _ = cmd.Run() })
+		cancel()
+	}
+}
+
+// resealPoint says which points lie on the way of amber keys.
+func resealPoint(point string) bool {
+	for _, part := range []string{"reseal", "Reseal", "KeyUse", "forgetKeys", "sealedWithOthers", "seals", "everyHostHas", "CheckKeys", "NoteKey"} {
+		if strings.Contains(point, part) {
+			return true
+		}
+	}
+	return false
+}
+
+// spoilImages has hosts think that images were removed, or not used for long.
+func (p *play) spoilImages(ctx context.Context) {
+	_, _ = p.database.pool.Exec(ctx, `update amber.images set used_at = now() - interval '23 hours'`)
+	_, _ = p.database.pool.Exec(ctx, `delete from amber.images i where not exists (select from amber.snapshots n where n.image = i.digest)`)
+}
+
+// checkExtras looks whether all extra runs ended as they should.
+func (p *play) checkExtras(ctx context.Context) error {
+	for _, e := range append(p.extras, p.inserted...) {
+		r, err := p.store.Run(ctx, e.run)
+		if err != nil {
+			return fmt.Errorf("extra run %s: %w", e.run, err)
+		}
+		if r.Status != stack.StatusCompleted || string(r.Result) != e.want {
+			p.odd(fmt.Sprintf("run %s of %s is %s: %s %s, want %s", r.ID, r.TaskName, r.Status, r.Result, r.Error, e.want))
+		}
+	}
+	return nil
+}
