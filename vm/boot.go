@@ -240,7 +240,26 @@ func fillHoles(ctx context.Context, s *sandbox, _ Options) error {
 			size -= 8
 		}
 	}
-	return nil
+	return clearEnd(ctx, s, end)
+}
+
+// clearEnd clears what is free at the end of the heap, from an address on. The pages
+// are blank then, which costs least to compare.
+func clearEnd(ctx context.Context, s *sandbox, end uint64) error {
+	const slack = 128 // for what the allocator keeps beside a block and behind the last
+	size := uint64(s.memory.Size())
+	free := size - end - slack
+	p, err := s.invoke(ctx, s.malloc, free)
+	if err != nil {
+		return err
+	}
+	b, ok := s.memory.Read(uint32(p), uint32(free))
+	if p != end || !ok || uint64(s.memory.Size()) != size {
+		return fmt.Errorf("clear the end of the heap: %d bytes are not free at %d", free, end)
+	}
+	clear(b)
+	_, err = s.invoke(ctx, s.free, p)
+	return err
 }
 
 // overwrite puts next over every occurrence of old and returns their number.

@@ -11,6 +11,8 @@ import (
 const (
 	pageSize = 4096
 	wordSize = 4
+	// blockSize is what is looked at as a whole in a page that differs.
+	blockSize = 32
 )
 
 var zeroPage [pageSize]byte
@@ -92,10 +94,7 @@ func differences(runs []run, image *Image, was *pages, memory []byte) []run {
 		if at == int(image.StackLow) {
 			at = int(image.StackHigh)
 		}
-		page, before := memory[at:at+pageSize], zeroPage[:]
-		if at < len(image.memory) {
-			before = image.memory[at : at+pageSize]
-		}
+		page, before := memory[at:at+pageSize], image.page(at)
 		if was != nil {
 			if page := was.page(at); page != nil {
 				before = page
@@ -109,26 +108,33 @@ func differences(runs []run, image *Image, was *pages, memory []byte) []run {
 }
 
 func pageDifferences(runs []run, at uint32, page, before *[pageSize]byte) []run {
-	differs := false
-	for i := 0; i < pageSize; i += 2 * wordSize {
-		change := binary.LittleEndian.Uint64(page[i:]) ^ binary.LittleEndian.Uint64(before[i:])
-		if change == 0 {
-			differs = false
+	end := at - 1 // of the last run: none ends there
+	for i := 0; i < pageSize; i += blockSize {
+		now, was := (*[blockSize]byte)(page[i:]), (*[blockSize]byte)(before[i:])
+		if equalBlocks(now, was) {
 			continue
 		}
-		for word := 0; word < 2; word++ {
-			switch {
-			case uint32(change>>(32*word)) == 0:
-				differs = false
-			case differs:
-				runs[len(runs)-1].words++
-			default:
-				runs = append(runs, run{at + uint32(i+word*wordSize), 1})
-				differs = true
+		for k := 0; k < blockSize; k += wordSize {
+			if binary.LittleEndian.Uint32(now[k:]) == binary.LittleEndian.Uint32(was[k:]) {
+				continue
 			}
+			word := at + uint32(i+k)
+			if word == end {
+				runs[len(runs)-1].words++
+			} else {
+				runs = append(runs, run{word, 1})
+			}
+			end = word + wordSize
 		}
 	}
 	return runs
+}
+
+// equalBlocks compares without a branch, since most blocks of a page are equal.
+func equalBlocks(a, b *[blockSize]byte) bool {
+	le := binary.LittleEndian
+	return (le.Uint64(a[0:])^le.Uint64(b[0:]))|(le.Uint64(a[8:])^le.Uint64(b[8:]))|
+		(le.Uint64(a[16:])^le.Uint64(b[16:]))|(le.Uint64(a[24:])^le.Uint64(b[24:])) == 0
 }
 
 // appendSteps appends an increasing list of numbers.

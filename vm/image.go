@@ -22,6 +22,7 @@ type Image struct {
 	anchors
 	module *module // that runs it
 	memory []byte
+	blank  []bool // by page: it is all zeros
 	digest Digest
 }
 
@@ -49,9 +50,21 @@ func newImage(m *module, a anchors, memory []byte) *Image {
 	h := sha256.New()
 	_ = binary.Write(h, binary.LittleEndian, a) // a hash takes everything
 	h.Write(memory)
-	i := &Image{anchors: a, module: m, memory: memory}
+	i := &Image{anchors: a, module: m, memory: memory, blank: make([]bool, len(memory)/pageSize)}
+	for p := range i.blank {
+		i.blank[p] = isZero(memory[p*pageSize : (p+1)*pageSize])
+	}
 	h.Sum(i.digest[:0])
 	return i
+}
+
+// page returns the page at an address, which is zero beyond the image. Those that
+// are all zeros are one and the same: it stays in the processor's cache.
+func (i *Image) page(at int) []byte {
+	if at >= len(i.memory) || i.blank[at/pageSize] {
+		return zeroPage[:]
+	}
+	return i.memory[at : at+pageSize]
 }
 
 const imageMagic = "amberimg"

@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -204,15 +205,21 @@ const maxSpare = 4
 // globals those of a new one.
 func (s *sandbox) reset() {
 	m, _ := s.memory.Read(0, s.memory.Size())
-	image, low, high := s.image.memory, s.image.StackLow, s.image.StackHigh
+	image := s.image.memory
 	if s.known {
 		for _, r := range s.changes {
 			at, end := int(r.at), int(r.at+r.words*wordSize)
 			clear(m[at+copy(m[at:end], image[min(at, len(image)):]) : end])
 		}
 	} else {
-		copy(m[:low], image[:low])
-		clear(m[int(high)+copy(m[high:], image[high:]):])
+		for at := 0; at < len(m); at += pageSize {
+			if at == int(s.image.StackLow) {
+				at = int(s.image.StackHigh)
+			}
+			if page, want := m[at:at+pageSize], s.image.page(at); !bytes.Equal(page, want) {
+				copy(page, want)
+			}
+		}
 	}
 	s.known = false
 	s.clearStack(m)
