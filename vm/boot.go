@@ -28,7 +28,7 @@ func boot(ctx context.Context, s *sandbox, o Options) (*Image, error) {
 	s.image = new(Image)
 	ctx = context.WithValue(ctx, sandboxKey{}, s)
 	for _, step := range []func(context.Context, *sandbox, Options) error{
-		moveStack, startEngine, growTables, loadPrelude, trackRejections, allocateScratch, hideModules, patchTexts, fillHoles,
+		moveStack, startEngine, growTables, loadPrelude, trackRejections, runJobs, hideModules, patchTexts, fillHoles,
 	} {
 		if err := step(ctx, s, o); err != nil {
 			return nil, err
@@ -163,24 +163,8 @@ func (s *sandbox) allocateArguments(ctx context.Context) error {
 	return err
 }
 
-// allocateScratch prepares the evaluation that drains the job queue. It runs
-// once here, so that what it allocates the first time is part of the image.
-func allocateScratch(ctx context.Context, s *sandbox, _ Options) error {
-	code, err := s.newCString(ctx, []byte("0"))
-	if err != nil {
-		return err
-	}
-	name, err := s.newCString(ctx, []byte("amber:drain"))
-	if err != nil {
-		return err
-	}
-	options, err := s.invoke(ctx, s.evalOption, uint64(code), 0, 0, uint64(name), evalGlobal)
-	if err != nil {
-		return err
-	}
-	s.image.Drain = uint32(options)
-	return s.drain(ctx)
-}
+// runJobs runs what booting left in the job queue.
+func runJobs(ctx context.Context, s *sandbox, _ Options) error { return s.drain(ctx) }
 
 // hideModules overwrites the names under which the engine registered its own
 // modules, with bytes that hash to another place: no import finds them again.

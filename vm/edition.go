@@ -40,6 +40,7 @@ type edition struct {
 	guarded harden.Counts
 	paying  harden.FuelCounts
 	tracker uint32
+	loop    uint32 // the index of js_std_loop
 }
 
 // editions are the engines of this build: its own, then those that are carried
@@ -54,6 +55,7 @@ func editions() []*edition {
 		guarded: harden.Counts{Prologues: 418, Moves: 138},
 		paying:  harden.FuelCounts{Loops: 1726, Bulk: 4},
 		tracker: trackerIndex,
+		loop:    1100,
 	}}
 }
 
@@ -74,6 +76,9 @@ func (ed *edition) hardened() ([]byte, error) {
 		return nil, err
 	}
 	if wasm, err = harden.AddFuel(wasm, ed.paying); err != nil {
+		return nil, err
+	}
+	if wasm, err = harden.AddLoop(wasm, ed.loop); err != nil {
 		return nil, err
 	}
 	wasm, index, err := harden.AddTracker(wasm)

@@ -32,7 +32,7 @@ type anchors struct {
 	Context             uint32 // JSContext
 	StackLow, StackHigh uint32 // the guest's C stack; empty whenever no call is running
 	Arguments           uint32 // room for the arguments of one call
-	Drain               uint32 // options of an evaluation that does nothing
+	Drain               uint32 // used no more
 	Undefined           uint64 // the JavaScript value
 	Exception           uint64 // what a function returns that has thrown
 

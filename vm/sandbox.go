@@ -34,7 +34,7 @@ type sandbox struct {
 	known   bool  // whether changes are all there are
 
 	qjsCall, qjsEval, qjsLoad, evalOption, parseJSON, newString api.Function
-	getException, freeValue, cloneValue, malloc, free           api.Function
+	loop, hasException, getException, freeValue, malloc, free   api.Function
 
 	// The engine is entered again from within a host call through functions of
 	// their own: a wazero function is not reentrant.
@@ -68,9 +68,11 @@ func (e *Engine) newSandbox(ctx context.Context, m *module) (*sandbox, error) {
 		"QJS_CreateEvalOption": {&s.evalOption},
 		"QJS_ParseJSON":        {&s.parseJSON},
 		"QJS_NewString":        {&s.newString, &s.nestedNewString},
+		harden.Loop:            {&s.loop},
+		"JS_HasException":      {&s.hasException},
 		"JS_GetException":      {&s.getException},
 		"QJS_FreeValue":        {&s.freeValue, &s.nestedFreeValue},
-		"QJS_CloneValue":       {&s.cloneValue, &s.nestedClone},
+		"QJS_CloneValue":       {&s.nestedClone},
 		"malloc":               {&s.malloc, &s.nestedMalloc},
 		"free":                 {&s.free, &s.nestedFree},
 		"QJS_ToCString":        {&s.nestedToC},
@@ -211,19 +213,17 @@ func (s *sandbox) exception(ctx context.Context) (uint64, error) {
 	return s.invoke(ctx, s.getException, uint64(s.image.Context))
 }
 
-// drain runs JavaScript's job queue until it is empty. The engine has no export
-// for that; evaluating any script does it on the way out. A job that throws
-// stops the run early, with its exception as the result.
+// drain runs JavaScript's job queue until it is empty.
 func (s *sandbox) drain(ctx context.Context) error {
 	for {
-		v, err := s.invoke(ctx, s.qjsEval, uint64(s.image.Context), uint64(s.image.Drain))
-		if err != nil {
+		if _, err := s.invoke(ctx, s.loop, uint64(s.image.Context)); err != nil {
 			return err
 		}
-		if v != s.image.Exception {
-			return s.release(ctx, v)
+		threw, err := s.invoke(ctx, s.hasException, uint64(s.image.Context))
+		if err != nil || uint32(threw) == 0 {
+			return err
 		}
-		thrown, err := s.describe(ctx)
+		thrown, err := s.describe(ctx) // of a job that stopped the run
 		if err != nil {
 			return err
 		}

@@ -55,7 +55,7 @@ func addFuel(wasm []byte) ([]byte, FuelCounts, error) {
 		sectionFunction: func(r *reader) []byte { f.types = functionTypes(r); return r.b },
 		sectionGlobal:   func(r *reader) []byte { return f.addGlobal(r) },
 		sectionExport: func(r *reader) []byte {
-			return appendExport(append(appendU32(nil, r.u32()+1), r.b[r.p:]...), Fuel, f.global)
+			return appendExport(append(appendU32(nil, r.u32()+1), r.b[r.p:]...), Fuel, kindGlobal, f.global)
 		},
 		sectionCode: func(r *reader) []byte { return f.all(r) },
 	}

@@ -12,7 +12,8 @@
 // [TrapStack], which must not return.
 //
 // [AddTracker] adds a function through which the engine tells its host of
-// promises that are rejected with nothing listening.
+// promises that are rejected with nothing listening. [AddLoop] exports the function
+// that runs the engine's jobs.
 //
 // Only code is rewritten: memory has the same layout with and without it, and
 // a memory image taken with one rewriter runs under another.

@@ -58,15 +58,20 @@ func addExports(body []byte) ([]byte, error) {
 	}
 	out := appendU32(nil, count+3)
 	out = append(out, body[r.p:]...)
-	out = appendExport(out, StackPointer, globalStackPointer)
-	out = appendExport(out, StackLimit, globalStackLimit)
-	return appendExport(out, StackFloor, globalStackFloor), nil
+	out = appendExport(out, StackPointer, kindGlobal, globalStackPointer)
+	out = appendExport(out, StackLimit, kindGlobal, globalStackLimit)
+	return appendExport(out, StackFloor, kindGlobal, globalStackFloor), nil
 }
 
-func appendExport(b []byte, name string, global uint32) []byte {
-	const kindGlobal = 3
+// What is exported.
+const (
+	kindFunction = 0
+	kindGlobal   = 3
+)
+
+func appendExport(b []byte, name string, kind byte, index uint32) []byte {
 	b = appendU32(b, uint32(len(name)))
 	b = append(b, name...)
-	b = append(b, kindGlobal)
-	return appendU32(b, global)
+	b = append(b, kind)
+	return appendU32(b, index)
 }
