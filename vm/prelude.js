@@ -14,7 +14,7 @@ const { stringify } = JSON;
 const { max, min, trunc } = Math;
 const { now } = Date;
 const P = Promise, E = Error, TE = TypeError, U8 = Uint8Array, X = Proxy, W = WeakMap, M = Map, S = String, N = Number, R = RegExp, RE = RangeError;
-const resolved = P.resolve.bind(P);
+const resolved = P.resolve.bind(P), enqueue = queueMicrotask;
 const then = (promise, ok, bad) => apply(promiseThen, promise, [ok, bad]);
 const promiseThen = P.prototype.then;
 const uncurry = (f) => f.call.bind(f);
@@ -61,7 +61,8 @@ const tell = (op, a, b) => host(op, a, b, 0); // the engine insists on four argu
 // --- Randomness and time ----------------------------------------------------
 //
 // Every VM restored from one image would continue the same sequence, so the
-// host seeds this generator (sfc32) whenever it wakes a VM.
+// host seeds this generator (sfc32) whenever it wakes a VM: with 128 random bits,
+// which it need not mix first.
 
 let r0 = 0, r1 = 0, r2 = 0, r3 = 0, muted = false;
 const random32 = () => {
@@ -80,7 +81,6 @@ hidden(Math, 'random', function random() {
 let mostCalls = 0, mostBytes = 0;
 function wake(a, b, c, d, calls, bytes) {
   r0 = a; r1 = b; r2 = c; r3 = d; mostCalls = calls; mostBytes = bytes;
-  for (let i = 0; i < 8; i++) random32();
   muted = false;
 }
 
@@ -145,9 +145,6 @@ function column(line) {
   const from = at + firstLine.length, n = parse(slice(line, from), 10);
   return slice(line, 0, from) + (headLength > 0 ? max(1, n - headLength + 1) : n) + (includes(line, '(') ? ')' : '');
 }
-
-// callSite is the stack as it is now; frames cleans it if the call fails.
-const callSite = () => new E().stack;
 
 // rejection makes the Error that a failed call rejects with.
 function rejection(error, site) {
@@ -248,7 +245,7 @@ function refuse(message, code) {
 function end(op, text) {
   if (queue !== null) log('warn', 'more than ' + mostCalls + ' calls were in flight when the task ended: those behind them were never sent');
   for (let f = forgotten; f !== null; f = f.next) {
-    if (!f.call.heard) log('warn', f.call.label + ' failed and nothing awaited it: ' + f.error.message);
+    if (!f.call.heard) log('warn', labelOf(f.call) + ' failed and nothing awaited it: ' + f.error.message);
   }
   ended = true;
   tell(op, text);
@@ -266,20 +263,20 @@ let forgotten = null; // a list of rejected calls that nobody had listened to
 const quote = (text) => stringify(text);
 
 // argument serialises at the call, so that what a task changes later is not
-// sent. It is number n of what label names.
-function argument(value, n, label) {
+// sent. It is number n of link's call, or of tools.with where that is null.
+function argument(value, n, link) {
   try {
     const text = stringify(value);
     return text === undefined ? 'null' : text;
   } catch (e) {
-    throw new TE('argument ' + n + ' of ' + label + ' ' + (noJSON(e, ': pass') || 'cannot be written as JSON: ' + plain(e).message));
+    throw new TE('argument ' + n + ' of ' + (link === null ? 'tools.with' : labelOf(link)) + ' ' + (noJSON(e, ': pass') || 'cannot be written as JSON: ' + plain(e).message));
   }
 }
-function argumentList(list, label) {
+function argumentList(list, link) {
   let text = '[';
-  for (let i = 0, n = list.length; i < n; i++) text += (i > 0 ? ',' : '') + argument(list[i], i + 1, label);
+  for (let i = 0, n = list.length; i < n; i++) text += (i > 0 ? ',' : '') + argument(list[i], i + 1, link);
   if (bytesOf(text) <= mostBytes) return text + ']';
-  const e = new RE('the arguments of ' + label + ' are ' + bytesOf(text) + ' bytes, at most ' + mostBytes + ': keep large data elsewhere and pass its name');
+  const e = new RE('the arguments of ' + labelOf(link) + ' are ' + bytesOf(text) + ' bytes, at most ' + mostBytes + ': keep large data elsewhere and pass its name');
   put(e, 'code', 'ARGUMENTS_TOO_LARGE');
   throw e;
 }
@@ -392,7 +389,6 @@ function dispatch(link) {
   if (link.promise !== null) return link.promise;
   for (let l = link.parent; l !== null; l = l.parent) l.superseded = true;
   link.promise = unread(new P((resolve, reject) => { link.resolve = resolve; link.reject = reject; }));
-  link.label = labelOf(link);
   const service = rootOf(link).property;
   if (service === 'timer') rejectCall(link, noTimer);
   else send(link, service, stepsOf(link), link.options);
@@ -407,7 +403,6 @@ const Link = bare(function (parent, property, args, options, called, site) {
   this.parent = parent; this.property = property; this.args = args; this.options = options; this.called = called; this.site = site;
   this.superseded = this.heard = false;
   this.promise = this.resolve = this.reject = null;
-  this.label = '';
 });
 const makeLink = (parent, property, args, options, called, site) => new Link(parent, property, args, options, called, site);
 
@@ -435,22 +430,21 @@ const nodeTraps = {
   },
   apply(target, self, args) {
     const { link } = this;
-    const list = argumentList(args, labelOf(link));
+    const list = argumentList(args, link), site = new E().stack; // frames cleans it if the call fails
     let next;
     if (link.args === null) { // the call of a property: the get and the call are one step
-      next = makeLink(link.parent, link.property, list, link.options, true, callSite());
+      next = makeLink(link.parent, link.property, list, link.options, true, site);
     } else { // the result of a call, called
-      next = makeLink(link, '', list, link.options, true, callSite());
+      next = makeLink(link, '', list, link.options, true, site);
     }
     for (let l = next.parent; l !== null; l = l.parent) l.superseded = true;
-    then(resolvedNow, () => { try { if (!next.superseded) dispatch(next); } catch (e) { fail(e); } });
+    enqueue(() => { try { if (!next.superseded) dispatch(next); } catch (e) { fail(e); } });
     return makeNode(next);
   },
   set(target, key) { throw new TE('cannot set ' + S(key) + ' on a tools path'); },
   defineProperty() { throw new TE('cannot define a property on a tools path'); },
 };
 const NodeTraps = bare(function (link) { this.link = link; }, nodeTraps);
-const resolvedNow = unread(resolved(undefined));
 
 const promiseMethods = { __proto__: null, then: promiseThen, catch: P.prototype.catch, finally: P.prototype.finally };
 function listener(link, name) {
@@ -494,7 +488,7 @@ const rootTraps = {
 };
 function withOptions(options) {
   if (options === null || typeof options !== 'object') throw new TE('tools.with: expected an object of options');
-  return makeRoot(argument(options, 1, 'tools.with'));
+  return makeRoot(argument(options, 1, null));
 }
 const tools = makeRoot(undefined);
 
@@ -702,7 +696,7 @@ const elapsed = (key) => key + ': ' + (mapGet(timers, key) === undefined ? 'not 
 Object.assign(console, {
   dir(value) { write('info', inspect(value, false)); },
   table(rows) { write('info', inspect(rows, false)); },
-  trace(...args) { write('debug', 'Trace' + (args.length > 0 ? ': ' : '') + format(args, 0) + '\n' + slice(frames(callSite()), 0, -1)); },
+  trace(...args) { write('debug', 'Trace' + (args.length > 0 ? ': ' : '') + format(args, 0) + '\n' + slice(frames(new E().stack), 0, -1)); },
   assert(ok, ...args) { if (!ok) write('error', 'Assertion failed' + (args.length > 0 ? ': ' : '') + format(args, 0)); },
   group(...args) { if (args.length > 0) write('info', format(args, 0)); groups++; },
   groupEnd() { groups = max(0, groups - 1); },
@@ -827,7 +821,6 @@ hidden(global, 'clearTimeout', { clearTimeout: clearTimer }.clearTimeout);
 hidden(global, '__callHostTool__', callHostTool);
 // The engine forgets to tell the views of a buffer that its bytes have moved.
 for (const name of ['transfer', 'transferToFixedLength']) delete ArrayBuffer.prototype[name];
-const enqueue = global.queueMicrotask;
 hidden(global, 'queueMicrotask', function queueMicrotask(f) {
   if (typeof f !== 'function') throw new TE('queueMicrotask: expected a function');
   enqueue(() => { try { f(); } catch (e) { fail(e); } });
