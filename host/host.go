@@ -106,7 +106,7 @@ func open(ctx context.Context, c Config) (*building, error) {
 		return nil, errors.Join(err, b.close(ctx))
 	}
 	b.join(c, ring)
-	if err := b.store.CheckKeys(ctx); err != nil { // before anybody is told that the host is ready
+	if err := b.database.patiently(ctx, c, func(ctx context.Context, _ Config) error { return b.store.CheckKeys(ctx) }); err != nil { // before anybody is told that the host is ready
 		return nil, errors.Join(c.explainKeys(err), b.close(ctx))
 	}
 	return b, nil

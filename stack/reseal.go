@@ -151,7 +151,7 @@ func (s *Store) resealTable(ctx context.Context, t sealedTable, limit int) (done
 		n := min(limit-done, t.rows)
 		var found []sealedRow
 		var batchBad []error
-		err := s.tx(ctx, "reseal "+t.name, func(tx pgx.Tx) (err error) {
+		err := s.tx(ctx, "reseal rows", func(tx pgx.Tx) (err error) {
 			rows, err := tx.Query(ctx, `/* resealTable: read */
 				select stack_run_id as id, `+t.kind+` as kind, key_id, data from `+t.name+`
 				where (stack_run_id, `+t.kind+`) > (@id, @kind) and key_id <> @writer

@@ -100,13 +100,18 @@ func (s *sandbox) nameExhaustion(out *Outcome) {
 	if out.Err == nil {
 		return
 	}
-	used := uint64(s.memory.Size()) - uint64(len(s.image.memory))
 	switch out.Err.Message { // as the prelude writes it
 	case "the task threw null", "the task threw [uninitialized]", "the task threw a value that cannot be described":
-		if used >= uint64(s.slice.limits.Memory)*3/4 {
+		if s.full() {
 			out.Err = guestError(errNoMemory)
 		}
 	}
+}
+
+// full reports whether memory has grown to about its limit.
+func (s *sandbox) full() bool {
+	used := uint64(s.memory.Size()) - uint64(len(s.image.memory))
+	return used >= uint64(s.slice.limits.Memory)*3/4
 }
 
 func firstLine(text string) string {

@@ -138,6 +138,8 @@ func (e *Engine) run(ctx context.Context, s *sandbox, turn *turn, frame uuid.UUI
 	case err != nil && !out.Ended:
 		s.slice.end(guestError(err))
 		e.options.Log.WarnContext(ctx, "guest stopped", "stack_run", frame, "err", firstLine(err.Error()))
+	case !out.Ended && len(out.Open) == 0 && s.full(): // a job that did not fit was dropped
+		s.slice.end(guestError(errNoMemory))
 	case !out.Ended && len(out.Open) == 0:
 		s.slice.end(service.Errorf(service.CodeTaskDeadlock,
 			"the task waits for a promise that nothing will settle: no call and no timer is open"))

@@ -18,7 +18,7 @@ var faults = []fault{
 	{"kill -9", 4, func(_ context.Context, _ *play, h *hostProcess) error {
 		return done(h.signal(syscall.SIGKILL, "killed"))
 	}},
-	{"told to leave", 3, func(_ context.Context, _ *play, h *hostProcess) error {
+	{"told to leave", 6, func(_ context.Context, _ *play, h *hostProcess) error {
 		return done(h.signal(syscall.SIGTERM, "told to leave"))
 	}},
 	{"stopped beyond its lease", 2, func(ctx context.Context, _ *play, h *hostProcess) error {

@@ -123,7 +123,30 @@ func resealPoint(point string) bool {
 // spoilImages has hosts think that images were removed, or not used for long.
 func (p *play) spoilImages(ctx context.Context) {
 	_, _ = p.database.pool.Exec(ctx, `update amber.images set used_at = now() - interval '23 hours'`)
-	_, _ = p.database.pool.Exec(ctx, `delete from amber.images i where not exists (select from amber.snapshots n where n.image = i.digest)`)
+	_, _ = p.database.pool.Exec(ctx, `delete from amber.images`) // all hosts of this build have it in memory
+}
+
+// insertBroken inserts what no host can go on with: a request that is sealed with
+// a key which nobody has, and a body whose snapshot is gone. Both are parked.
+func (p *play) insertBroken(ctx context.Context) {
+	ghost, gone, run := uuid.New(), uuid.New(), uuid.New()
+	for _, s := range []struct {
+		sql  string
+		args []any
+	}{
+		{`with row as (insert into public.stack_runs (id, service_name, method_name, args, status) values ($1, 'tasks', 'execute', '["fault-leaf", 1]', 'sleeping'))
+			insert into amber.replies (stack_run_id, kind, key_id, data) values ($1, 'request', 'ghost', '\x00')`, []any{ghost}},
+		{`with run as (insert into public.task_runs (id, task_name, input, status) values ($2, 'fault-leaf', '1', 'suspended'))
+			insert into public.stack_runs (id, service_name, method_name, args, status, child_task_run_id, sequence)
+			values ($1, 'tasks', 'execute', '["fault-leaf", 1]', 'sleeping', $2, 1)`, []any{gone, run}},
+		{`update public.stack_runs set status = 'pending' where id = $1`, []any{ghost}},
+		{`update public.stack_runs set status = 'pending_resume' where id = $1`, []any{gone}},
+	} {
+		if _, err := p.database.pool.Exec(ctx, s.sql, s.args...); err != nil {
+			p.odd(fmt.Sprintf("insert what is broken: %v", err))
+			return
+		}
+	}
 }
 
 // checkExtras looks whether all extra runs ended as they should.

@@ -66,7 +66,7 @@ func (p *play) visit(ctx context.Context) {
 	for n := 0; ctx.Err() == nil; n++ {
 		pause(ctx, 20*time.Millisecond)
 		switch { // now and then
-		case n%400 == 10:
+		case n%150 == 10:
 			p.startExtra(ctx, "fault-wide", 280, "280")
 		case n%100 == 20:
 			p.startExtra(ctx, "fault-big", 20, "20")
@@ -74,10 +74,12 @@ func (p *play) visit(ctx context.Context) {
 			p.startExtra(ctx, "fault-wait", n, fmt.Sprintf(`[%d,"answered"]`, n))
 		case n%50 == 35:
 			p.startExtra(ctx, "fault-race", n, fmt.Sprint(n))
-		case n%50 == 40:
+		case n%20 == 5:
 			p.insert(ctx, n)
 		case n%100 == 50:
 			p.reseal(ctx, n/100)
+		case n == 3:
+			p.insertBroken(ctx)
 		case n%100 == 60:
 			p.spoilImages(ctx)
 		}
