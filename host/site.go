@@ -61,7 +61,7 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if s.enter(r) {
 		defer s.leave(r)
 	} else if !isProbe(r) {
-		s.refuse(w, "DRAINING", "The host is stopping: try again, another one may answer")
+		s.refuse(w, wire.CodeDraining, "The host is stopping: try again, another one may answer")
 		return
 	} else {
 		r = r.WithContext(context.WithoutCancel(r.Context())) // that drain cancels is not for it

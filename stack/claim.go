@@ -324,7 +324,7 @@ func (s *Store) load(ctx context.Context, r claimed, task string, input json.Raw
 		returning coalesce(owner::text, ''), coalesce(caller_role, ''), caller_claims`,
 		pgx.StrictNamedArgs{"run": body.TaskRun}).Scan(&body.Caller.Owner, &body.Caller.Role, &body.Caller.Claims)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return nil, fmt.Errorf("%w: its task run %s has ended or is gone", errStuck, body.TaskRun)
+		return nil, s.runEnded(ctx, body)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("load task run: %w", err)
@@ -373,18 +373,37 @@ func (s *Store) loadSnapshot(ctx context.Context, body *Body) error {
 }
 
 // snapshotGone says why there is no snapshot: the body has gone on meanwhile,
-// by another slice of this host, or it was deleted.
+// or it was deleted.
 func (s *Store) snapshotGone(ctx context.Context, body *Body) error {
-	var moved bool
-	err := s.pool.QueryRow(ctx, `/* snapshotGone */ select not exists (select from public.stack_runs where id = @id and sequence = @sequence)`,
-		pgx.StrictNamedArgs{"id": body.ID, "sequence": body.Sequence}).Scan(&moved)
-	switch {
-	case err != nil:
-		return fmt.Errorf("look for snapshot: %w", err)
-	case moved:
-		return ErrClaimLost
+	if err := s.movedOn(ctx, body); err != nil {
+		return err
 	}
 	return fmt.Errorf("%w: its snapshot %d is gone", errStuck, body.Sequence)
+}
+
+// runEnded says why there is no run to go on with: the body was cancelled
+// meanwhile, or its run is not what it should be.
+func (s *Store) runEnded(ctx context.Context, body *Body) error {
+	if err := s.movedOn(ctx, body); err != nil {
+		return err
+	}
+	return fmt.Errorf("%w: its task run %s has ended or is gone", errStuck, body.TaskRun)
+}
+
+// movedOn is ErrClaimLost if a body is not any more what was read of it: another
+// slice of this host went on with it, or it has ended.
+func (s *Store) movedOn(ctx context.Context, body *Body) error {
+	var moved bool
+	err := s.pool.QueryRow(ctx, `/* movedOn */ select not exists (select from public.stack_runs
+			where id = @id and sequence = @sequence and status not in ('completed', 'failed', 'cancelled'))`,
+		pgx.StrictNamedArgs{"id": body.ID, "sequence": body.Sequence}).Scan(&moved)
+	if err != nil {
+		return fmt.Errorf("look at stack run: %w", err)
+	}
+	if moved {
+		return ErrClaimLost
+	}
+	return nil
 }
 
 // Held loads a body that host holds: the one that [Store.Complete] said to resume.

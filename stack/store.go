@@ -124,13 +124,11 @@ func (b *batch) send(ctx context.Context, tx pgx.Tx) error {
 	if b.Len() == 0 {
 		return nil
 	}
-	if err := tx.SendBatch(ctx, &b.Batch).Close(); err != nil {
-		return err
-	}
-	if b.lost {
+	err := tx.SendBatch(ctx, &b.Batch).Close()
+	if b.lost { // whatever comes of the others: they were for a row that somebody else went on with
 		return ErrClaimLost
 	}
-	return nil
+	return err
 }
 
 // newID returns a UUIDv7: ids made later sort later.

@@ -24,6 +24,7 @@ const (
 	CodeInternal         = "INTERNAL_ERROR"
 	CodeKeyMissing       = "KEY_MISSING"
 	CodeUnavailable      = "DATABASE_UNAVAILABLE"
+	CodeDraining         = "DRAINING"
 	CodeBusy             = "BUSY"
 )
 
@@ -61,6 +62,10 @@ func ProblemOf(err error) *Problem {
 		if stack.Unavailable(err) {
 			return &Problem{Status: http.StatusServiceUnavailable, Code: CodeUnavailable,
 				Message: "The database cannot be reached now. Nothing was lost; try again."}
+		}
+		if errors.Is(err, context.Canceled) { // nobody else's: who has gone away hears no answer
+			return &Problem{Status: http.StatusServiceUnavailable, Code: CodeDraining,
+				Message: "This host is stopping. Nothing was lost; try again."}
 		}
 		if errors.Is(err, vm.ErrBusy) {
 			return &Problem{Status: http.StatusServiceUnavailable, Code: CodeBusy,
