@@ -63,6 +63,7 @@ func TestQuarantine(t *testing.T) {
 		wantResult(t, d.wait(p, id), fmt.Sprint(i))
 	}
 	wantResult(t, d.run(p, "after", "7"), "7")
+	wantResult(t, d.wait(p, d.enqueue("after", "8")), "8")
 	r, err := d.store.Run(t.Context(), poison)
 	if err != nil || r.StuckReason == nil || !strings.Contains(*r.StuckReason, "It was being run when hosts were lost, 5 times in a row") {
 		t.Errorf("it is said of the run: %v, %v", r.StuckReason, err)

@@ -231,16 +231,20 @@ func (p *Processor) claim(ctx, work context.Context, suspects bool) error {
 	if suspects && p.suspects.try(1) {
 		host := p.currentHost()
 		claims, err := p.cfg.Store.Claim(ctx, host, ClaimSuspects, 1)
-		if err != nil || len(claims) == 0 {
+		if len(claims) == 0 { // others have them, or they are parked
 			p.suspects.give()
+		}
+		if err != nil {
 			return err
 		}
-		p.cfg.Log.Warn("working for a task during which hosts were lost", "stack_run", claims[0].ID)
-		p.bodies.take()
-		p.work.Go(func() {
-			defer p.vacate(&p.suspects)
-			p.resume(work, host, claims[0])
-		})
+		for _, c := range claims {
+			p.cfg.Log.Warn("working for a task during which hosts were lost", "stack_run", c.ID)
+			p.slotsOf(c).take()
+			p.work.Go(func() {
+				defer p.vacate(&p.suspects)
+				p.resume(work, host, c)
+			})
+		}
 	}
 	for more := true; more && !p.draining(); {
 		more = false

@@ -143,10 +143,26 @@ func (p *play) insertBroken(ctx context.Context) {
 		{`update public.stack_runs set status = 'pending_resume' where id = $1`, []any{gone}},
 	} {
 		if _, err := p.database.pool.Exec(ctx, s.sql, s.args...); err != nil {
-			p.odd(fmt.Sprintf("insert what is broken: %v", err))
-			return
+			return // the database is away
 		}
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.broken = append(p.broken, ghost, gone)
+}
+
+// endBroken ends what nothing else will, as an operator does.
+func (p *play) endBroken(ctx context.Context) error {
+	_, err := p.database.pool.Exec(ctx, `
+		with rows as (
+			update public.stack_runs set status = 'cancelled', stuck_reason = null, ended_at = now() where id = any($1)
+			returning child_task_run_id
+		)
+		update public.task_runs t set status = 'cancelled', stuck_reason = null, ended_at = now() from rows where t.id = rows.child_task_run_id`, p.broken)
+	if err == nil && len(p.broken) > 0 && p.report.Parked == 0 {
+		p.odd("what nobody can go on with was not parked")
+	}
+	return err
 }
 
 // checkExtras looks whether all extra runs ended as they should.

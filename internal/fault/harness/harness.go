@@ -33,6 +33,7 @@ import (
 // required.
 type Options struct {
 	Dir    string // for everything; made, and left behind
+	Data   string // of Postgres, whose account must reach it; "" means below Dir
 	Seed   uint64 // of trees and faults; what happens when is a matter of time all the same
 	Trees  int
 	Hosts  int           // 0 means 3
@@ -44,6 +45,9 @@ type Options struct {
 }
 
 func (o Options) withDefaults() Options {
+	if o.Data == "" {
+		o.Data = filepath.Join(o.Dir, "postgres")
+	}
 	if o.Hosts == 0 {
 		o.Hosts = 3
 	}
@@ -76,7 +80,8 @@ type play struct {
 	report           Report
 	mu               sync.Mutex // guards the report's maps
 	extras, inserted []extra
-	deadline         time.Time // for all to come to rest; zero while things are spoilt
+	broken           []uuid.UUID // rows that nobody can go on with
+	deadline         time.Time   // for all to come to rest; zero while things are spoilt
 	ended            atomic.Int64
 }
 
@@ -147,7 +152,7 @@ func (p *play) prepare(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if p.database, err = startDatabase(ctx, filepath.Join(p.Dir, "postgres"), p.Fsync); err != nil {
+	if p.database, err = startDatabase(ctx, p.Data, p.Fsync); err != nil {
 		return err
 	}
 	if err := p.migrate(ctx); err != nil {
@@ -366,6 +371,15 @@ func (p *play) release(ctx context.Context) {
 
 // judge has the auditor look.
 func (p *play) judge(ctx context.Context, roots []root) (err error) {
+	if err := p.database.pool.QueryRow(ctx, `select count(*) from public.stack_runs where stuck_reason is not null`).Scan(&p.report.Parked); err != nil {
+		return err
+	}
+	if err := p.checkExtras(ctx); err != nil {
+		return err
+	}
+	if err := p.endBroken(ctx); err != nil {
+		return err
+	}
 	cfg := audit.Config{Entries: p.ledger.Entries(), Rest: true, Results: map[string]json.RawMessage{}, Secrets: p.secrets.all(p.database)}
 	for _, r := range roots {
 		cfg.Trees = append(cfg.Trees, r.tree)
@@ -383,9 +397,6 @@ func (p *play) judge(ctx context.Context, roots []root) (err error) {
 	}
 	defer tx.Rollback(context.WithoutCancel(ctx))
 	if p.report.Audit, err = audit.Audit(ctx, tx, cfg); err != nil {
-		return err
-	}
-	if err := p.checkExtras(ctx); err != nil {
 		return err
 	}
 	for _, point := range p.points {

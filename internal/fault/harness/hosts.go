@@ -232,9 +232,9 @@ func (p *play) arm(wanted func(string) bool) string {
 	}
 	var list []string
 	for i, point := range candidates[:min(armed, len(candidates))] {
-		times := 1
-		if i%2 == 1 { // or it would never get far
-			times += p.rand.IntN(20)
+		times := 1 + p.rand.IntN(30)
+		if i == 0 && p.rand.IntN(3) == 0 { // what is passed but once in a life
+			times = 1
 		}
 		list = append(list, fmt.Sprintf("%s=%d", point, times))
 	}

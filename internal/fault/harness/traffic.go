@@ -66,7 +66,7 @@ func (p *play) visit(ctx context.Context) {
 	for n := 0; ctx.Err() == nil; n++ {
 		pause(ctx, 20*time.Millisecond)
 		switch { // now and then
-		case n%150 == 10:
+		case n%300 == 10:
 			p.startExtra(ctx, "fault-wide", 280, "280")
 		case n%100 == 20:
 			p.startExtra(ctx, "fault-big", 20, "20")
