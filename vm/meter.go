@@ -76,7 +76,7 @@ func (s *sandbox) tick() {
 	case m.ctx.Err() != nil:
 		panic(context.Cause(m.ctx))
 	}
-	memory := uint64(s.memory.Size())
+	memory := uint64(s.memory.Size()) + uint64(s.slice.callBytes+s.slice.lineBytes)
 	if memory == m.turn.memory && now.Sub(m.turn.began) < quantum {
 		return
 	}

@@ -36,6 +36,9 @@ func (e *Engine) Start(ctx context.Context, p StartParams) (*Outcome, error) {
 		memory, _ := s.memory.Read(0, size)
 		known.delta.restore(e.base, memory)
 	}
+	if p.Begins != nil {
+		p.Begins()
+	}
 	return e.run(ctx, s, turn, p.Frame, state{}, func(ctx context.Context) error {
 		body, err := e.body(ctx, s, p, key, known)
 		if err != nil || s.slice.out.Ended {
@@ -54,14 +57,21 @@ func (e *Engine) Start(ctx context.Context, p StartParams) (*Outcome, error) {
 // ErrUnknownImage, ErrUnknownEngine, ErrBadSnapshot or keys.ErrUnknownKey where
 // the snapshot cannot be resumed here.
 func (e *Engine) Resume(ctx context.Context, frame uuid.UUID, snap *Snapshot, replies []Reply) (*Outcome, error) {
-	out, err := e.resume(ctx, frame, snap, replies)
+	return e.ResumeThen(ctx, frame, snap, replies, func() {})
+}
+
+// ResumeThen is Resume. It calls begins when the turn has come and the task has its
+// memory back: the caller needs the snapshot no more. begins may wait, and others
+// with it.
+func (e *Engine) ResumeThen(ctx context.Context, frame uuid.UUID, snap *Snapshot, replies []Reply, begins func()) (*Outcome, error) {
+	out, err := e.resume(ctx, frame, snap, replies, begins)
 	if err != nil {
 		return nil, fmt.Errorf("resume %v: %w", frame, err)
 	}
 	return out, nil
 }
 
-func (e *Engine) resume(ctx context.Context, frame uuid.UUID, snap *Snapshot, replies []Reply) (*Outcome, error) {
+func (e *Engine) resume(ctx context.Context, frame uuid.UUID, snap *Snapshot, replies []Reply, begins func()) (*Outcome, error) {
 	module := e.module(snap.Engine)
 	switch {
 	case module == nil:
@@ -95,6 +105,7 @@ func (e *Engine) resume(ctx context.Context, frame uuid.UUID, snap *Snapshot, re
 		return nil, err
 	}
 	defer e.give(ctx, s)
+	begins()
 	replies = owed(from.open, replies)
 	return e.run(ctx, s, turn, frame, from, func(ctx context.Context) error { return s.settleAll(ctx, replies) })
 }

@@ -33,7 +33,7 @@ type turns struct {
 
 // turn is a slice as turns sees it.
 type turn struct {
-	memory uint64        // bytes, as of the last time it said
+	memory uint64        // bytes, what it has told the host included, as of the last time it said
 	ready  chan struct{} // it has a processor
 	began  time.Time     // when it got that
 	runs   bool
