@@ -24,6 +24,8 @@ type request struct {
 	Code  string     `json:"code,omitempty"`  // given with the request; "" for a published task's
 	Depth int        `json:"depth,omitempty"` // of a task: how many others it is nested in
 	Root  *uuid.UUID `json:"root,omitempty"`  // the run of the first of them
+
+	Refused *service.Error `json:"refused,omitempty"` // what it was answered when it was made, in case that was lost
 }
 
 // putBytes queues the exact bytes of a call or a reply, encrypted. The row's id
@@ -75,6 +77,7 @@ type Reply struct {
 	ID     uuid.UUID
 	CallID uint32
 	service.Reply
+	last bool // no other had ended when it was read
 }
 
 // replies reads the calls of a body that have ended and that no committed slice
@@ -89,6 +92,7 @@ func (s *Store) replies(rows pgx.Rows) ([]Reply, error) {
 		Error  json.RawMessage
 		KeyID  *string
 		Data   []byte
+		Last   bool
 	}
 	found, err := pgx.CollectRows(rows, pgx.RowToStructByName[row])
 	if err != nil {
@@ -96,7 +100,7 @@ func (s *Store) replies(rows pgx.Rows) ([]Reply, error) {
 	}
 	var out []Reply
 	for _, r := range found {
-		re := Reply{ID: r.ID, CallID: uint32(r.CallID)}
+		re := Reply{ID: r.ID, CallID: uint32(r.CallID), last: r.Last}
 		switch {
 		case r.KeyID != nil:
 			if err := s.openBytes(r.ID, kindReply, *r.KeyID, r.Data, &re.Reply); err != nil {
@@ -118,9 +122,9 @@ const pieceBytes = 16 << 20
 // repliesSQL are the next replies for the body @body, not more than @most bytes of
 // them: of the others none is read.
 const repliesSQL = `/* replies */
-	select id, call_id, status, result, error, key_id, data from (
+	select id, call_id, status, result, error, key_id, data, n = many as last from (
 		select s.id, s.call_id, s.status, s.result, s.error, r.key_id, r.data, coalesce(s.due_at, s.ended_at) as at,
-			row_number() over next as n,
+			row_number() over next as n, count(*) over () as many,
 			sum(coalesce(octet_length(r.data), octet_length(s.result::text), 0)) over next as bytes
 		from public.stack_runs s left join amber.replies r on r.stack_run_id = s.id and r.kind = 'reply'
 		where s.parent_stack_run_id = @body and not s.delivered and s.call_id is not null

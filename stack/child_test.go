@@ -30,6 +30,7 @@ var roles = map[string]func(context.Context, child) error{
 	"worker":   playWorker,
 	"big":      playBig,
 	"brief":    playBrief,
+	"heap":     playHeap,
 }
 
 func TestMain(m *testing.M) {

@@ -31,9 +31,10 @@ type Body struct {
 	Input json.RawMessage
 
 	// One that has goes on from its snapshot.
-	Sequence int64 // snapshots taken; 0: none
-	Snapshot *vm.Snapshot
-	Replies  []Reply // committed and not yet seen
+	Sequence int64        // snapshots taken; 0: none
+	Snapshot *vm.Snapshot // nil if it has to be read when the body's turn has come
+	stored   int64        // bytes that it has in the tables
+	Replies  []Reply      // committed and not yet seen
 }
 
 // Claim is a stack_run that this host has just taken. [Store.Open] reads the rest.
@@ -72,6 +73,7 @@ type CallClaim struct {
 	Call                service.Call
 	Task                string // that made the call
 	Caller              Caller
+	Refused             *service.Error // the answer, if the call was refused when it was made
 }
 
 // claimed is the part of a claimed row that decides what it is.
@@ -147,6 +149,11 @@ func (s *Store) open(ctx context.Context, host Host, r claimed) (Claim, error) {
 		return Claim{}, err
 	}
 	call := req.Call
+	if req.Refused != nil {
+		c, err := s.openCall(ctx, r, call)
+		c.Call.Refused = req.Refused
+		return c, err
+	}
 	if call.Service != serviceTasks {
 		return s.openCall(ctx, r, call)
 	}
@@ -310,7 +317,7 @@ func (s *Store) bodyRun(ctx context.Context, r claimed, task string, input json.
 	return run, err
 }
 
-// load reads a body's run, and its snapshot and replies if it has been suspended.
+// load reads a body's run, and its replies if it has been suspended.
 func (s *Store) load(ctx context.Context, r claimed, task string, input json.RawMessage) (*Body, error) {
 	body := &Body{ID: r.ID, TaskRun: *r.ChildTaskRunID, Parent: orNil(r.ParentStackRunID), Task: task, Input: input,
 		Held: true, Sequence: r.Sequence}
@@ -321,8 +328,9 @@ func (s *Store) load(ctx context.Context, r claimed, task string, input json.Raw
 		update public.task_runs set status = case when status = 'queued' then 'processing' else status end,
 			started_at = coalesce(started_at, now()), updated_at = now()
 		where id = @run and status not in ('completed', 'failed', 'cancelled')
-		returning coalesce(owner::text, ''), coalesce(caller_role, ''), caller_claims`,
-		pgx.StrictNamedArgs{"run": body.TaskRun}).Scan(&body.Caller.Owner, &body.Caller.Role, &body.Caller.Claims)
+		returning coalesce(owner::text, ''), coalesce(caller_role, ''), caller_claims,
+			coalesce((select sum(octet_length(data)) from amber.snapshots where stack_run_id = @body), 0)::bigint`,
+		pgx.StrictNamedArgs{"run": body.TaskRun, "body": body.ID}).Scan(&body.Caller.Owner, &body.Caller.Role, &body.Caller.Claims, &body.stored)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, s.runEnded(ctx, body)
 	}
@@ -331,9 +339,6 @@ func (s *Store) load(ctx context.Context, r claimed, task string, input json.Raw
 	}
 	if body.Sequence == 0 {
 		return body, nil
-	}
-	if err := s.loadSnapshot(ctx, body); err != nil {
-		return nil, err
 	}
 	rows, err := s.pool.Query(ctx, repliesSQL, pgx.StrictNamedArgs{"body": body.ID, "most": pieceBytes})
 	if err != nil {

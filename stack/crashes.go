@@ -20,6 +20,14 @@ const quarantineAfter = 5
 // suspectSQL holds if the row s is suspected.
 const suspectSQL = `exists (select from amber.crashes c where c.stack_run_id = s.id and c.sequence = s.sequence and c.times >= 2)`
 
+// forgetCounts forgets what is counted of what has ended.
+func (s *Store) forgetCounts(ctx context.Context) error {
+	if err := s.forgetNested(ctx); err != nil {
+		return err
+	}
+	return s.forgetCrashes(ctx)
+}
+
 // forgetCrashes forgets what has made progress since, or has ended.
 func (s *Store) forgetCrashes(ctx context.Context) error {
 	_, err := s.pool.Exec(ctx, `/* forgetCrashes */

@@ -60,13 +60,28 @@ func (p *Processor) working(id uuid.UUID, what string) (done func()) {
 	}
 }
 
-// known are the rows that this process works for.
+// known are the rows that this process works for, and those that it has answered
+// and that wait to be committed with their caller's next slice.
 func (p *Processor) known() []uuid.UUID {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	known := make([]uuid.UUID, 0, len(p.frames)+len(p.inFlight)) // never nil: SQL would take it for unknown
-	known = slices.AppendSeq(known, maps.Keys(p.frames))
-	return slices.AppendSeq(known, maps.Keys(p.inFlight))
+	known = slices.AppendSeq(known, maps.Keys(p.inFlight))
+	for id, f := range p.frames {
+		known = append(known, id)
+		f.mu.Lock()
+		known = appendRows(appendRows(known, f.inbox), f.taken)
+		f.mu.Unlock()
+	}
+	return known
+}
+
+// appendRows appends the rows that the endings end.
+func appendRows(rows []uuid.UUID, endings []Ending) []uuid.UUID {
+	for _, e := range endings {
+		rows = appendRows(append(rows, e.ID), e.Settled)
+	}
+	return rows
 }
 
 // busy describes what this process works for at this moment: slices and calls.
@@ -102,12 +117,17 @@ func (p *Processor) forget(f *frame) {
 	}
 }
 
-// take returns the replies for the next slice, not too many bytes at once. With
+// take returns the replies for the next slice, not too many bytes at once, and
+// none before those that came earlier and are still in the tables. With
 // nothing to do the frame stops running and work is false. late are replies to
 // calls that somebody else has answered meanwhile.
 func (f *frame) take() (settled, late []Ending, work bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if n := len(f.body.Replies); n > 0 && !f.body.Replies[n-1].last {
+		f.taken = nil
+		return nil, nil, true
+	}
 	taken, bytes := 0, int64(0)
 	for _, e := range f.inbox {
 		if bytes += e.size(); len(settled) > 0 && bytes > pieceBytes {
@@ -152,7 +172,8 @@ func (f *frame) suspended(s *vm.Snapshot, more []Reply) {
 		bytes += e.size()
 	}
 	f.hold(bytes - f.held)
-	if !f.keep(int64(s.Stored())) {
+	b.stored = int64(s.Stored())
+	if !f.keep(b.stored) {
 		b.Snapshot = nil
 	}
 }

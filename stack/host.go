@@ -154,7 +154,11 @@ func (s *Store) Reap(ctx context.Context) (freed int, suspects bool, err error) 
 				select id, sequence, times from lost where was_running
 				on conflict (stack_run_id) do update set sequence = excluded.sequence, times = excluded.times
 			)
-			select (select count(*) from freed), exists (select from amber.crashes where times >= 2)`,
+			select (select count(*) from freed), exists (
+				select from lost where was_running and times >= 2
+				union all
+				select from amber.crashes c join public.stack_runs s on s.id = c.stack_run_id and s.sequence = c.sequence
+				where c.times >= 2 and s.status in ('pending', 'pending_resume', 'pending_execution') and s.stuck_reason is null)`,
 			pgx.StrictNamedArgs{"most": quarantineAfter}).Scan(&freed, &suspects)
 		if err != nil {
 			return err

@@ -69,10 +69,7 @@ func (p *Processor) introduce(ctx context.Context) error {
 	if err := p.saveImage(ctx); err != nil {
 		return err
 	}
-	if err := p.cfg.Store.forgetNested(ctx); err != nil {
-		return err
-	}
-	if err := p.cfg.Store.forgetCrashes(ctx); err != nil {
+	if err := p.cfg.Store.forgetCounts(ctx); err != nil {
 		return err
 	}
 	return p.register(ctx, p.cfg.Exclusive)
@@ -122,12 +119,14 @@ func (p *Processor) self() Host {
 func (p *Processor) running() bool  { return p.host.Load() != nil && !p.drains.Load() }
 func (p *Processor) draining() bool { return p.drains.Load() }
 
-// submit hands work to Run's context. After Run has stopped taking work it is
-// dropped: its rows are given back by Release or Reap.
-func (p *Processor) submit(job func(context.Context)) {
+// submit hands work to Run's context, and reports whether it is taken. After Run
+// has stopped taking work it is dropped: its rows are given back by Release or Reap.
+func (p *Processor) submit(job func(context.Context)) bool {
 	select {
 	case p.jobs <- job:
+		return true
 	case <-p.stopped:
+		return false
 	}
 }
 
@@ -302,6 +301,7 @@ func (p *Processor) resume(ctx context.Context, host Host, c Claim) {
 	defer p.vacate(p.slotsOf(c))
 	done := p.working(c.ID, "about to be read")
 	if !c.Task() && p.room.arguments.acquire(ctx, 0) != nil {
+		done()
 		return
 	}
 	var f *frame
@@ -338,6 +338,9 @@ func (p *Processor) answerClaimed(ctx context.Context, host Host, c Claim) {
 	}
 	ch := p.child(vm.Call{ID: c.Call.CallID, Call: c.Call.Call}, 0)
 	ch.ID = c.Call.ID
+	if c.Call.Refused != nil {
+		ch.Refused = c.Call.Refused
+	}
 	var e Ending
 	switch {
 	case ch.Refused != nil:
@@ -412,6 +415,9 @@ func (p *Processor) renew(lease context.Context) {
 }
 
 func (p *Processor) tidy(ctx context.Context) error {
+	if err := p.cfg.Store.forgetCounts(ctx); err != nil {
+		return err
+	}
 	removed, err := p.cfg.Store.RemoveImages(ctx)
 	if removed > 0 {
 		p.cfg.Log.Info("removed images that nobody needs any more", "rows", removed)

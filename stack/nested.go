@@ -52,34 +52,41 @@ func (t *nested) take(root uuid.UUID) bool {
 func (t *nested) reserve(root uuid.UUID, n int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.left[root] += n
+	if n > 0 { // else the tree may not be known yet
+		t.left[root] += n
+	}
 }
 
 // countNested refuses those of the calls that would start more tasks than their
-// tree may have.
-func (p *Processor) countNested(ctx context.Context, root uuid.UUID, calls []Child) error {
+// tree may have, and returns how many of the others it has counted, also when it fails.
+func (p *Processor) countNested(ctx context.Context, root uuid.UUID, calls []Child) (counted int, err error) {
 	full := p.nested.most <= nestedFree // there is nothing to reserve
 	for i := range calls {
 		c := &calls[i]
-		if c.TaskRun == uuid.Nil || p.nested.take(root) {
+		if c.TaskRun == uuid.Nil {
+			continue
+		}
+		if p.nested.take(root) {
+			counted++
 			continue
 		}
 		if !full {
 			n, err := p.cfg.Store.reserveNested(ctx, root, nestedBlock, p.nested.most-nestedFree)
 			if err != nil {
-				return err
+				return counted, err
 			}
 			p.nested.reserve(root, n)
 			full = n == 0
 		}
 		if !full && p.nested.take(root) {
+			counted++
 			continue
 		}
 		c.TaskRun = uuid.Nil
 		c.Refused = service.Errorf(service.CodeNestedLimit,
 			"The task %s is not started: the run %s and those nested in it have started %d tasks, which is all they may.", clip(c.Task), root, p.nested.most)
 	}
-	return nil
+	return counted, nil
 }
 
 // reserveNested reserves n more tasks for a tree that may have most, and returns n,

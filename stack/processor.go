@@ -2,10 +2,12 @@ package stack
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -29,14 +31,25 @@ import (
 // else it is queued for any host. Errors that the caller made are
 // *service.Error with code TASK_NOT_FOUND or INVALID_INPUT.
 func (p *Processor) Start(ctx context.Context, params StartParams) (Run, error) {
-	hold := p.running() && p.bodies.free() > 0 && p.room.replies.has(int64(len(params.Input)))
-	host := p.currentHost()
+	host, bytes := p.currentHost(), int64(len(params.Input)+len(params.Code))
+	hold := p.running() && p.bodies.try(p.cfg.MaxBodies)
+	if hold && !p.room.replies.try(bytes) {
+		p.vacate(&p.bodies)
+		hold = false
+	}
 	body, err := p.cfg.Store.Start(ctx, host, params, hold)
+	submitted := err == nil && hold && p.submit(func(ctx context.Context) {
+		defer p.vacate(&p.bodies)
+		f := p.newFrame(host, &body)
+		p.room.replies.add(-bytes) // they are the frame's
+		p.carry(ctx, f)
+	})
+	if hold && !submitted {
+		p.room.replies.add(-bytes)
+		p.vacate(&p.bodies)
+	}
 	if err != nil {
 		return Run{}, err
-	}
-	if hold {
-		p.submit(func(ctx context.Context) { p.run(ctx, p.newFrame(host, &body)) })
 	}
 	return p.cfg.Store.Run(ctx, body.TaskRun)
 }
@@ -86,9 +99,7 @@ func (p *Processor) carry(ctx context.Context, f *frame) {
 
 // slice runs the body's JavaScript until it ends or waits.
 func (p *Processor) slice(ctx context.Context, b *Body, settled []Ending) (*vm.Outcome, error) {
-	if err := p.room.outcomes.acquire(ctx, 0); err != nil {
-		return nil, err
-	}
+	begins := func() { _ = p.room.outcomes.acquire(ctx, 0) } // when ctx ends, so does the slice
 	if b.Sequence == 0 {
 		if b.Code == "" {
 			task, err := p.cfg.Store.Task(ctx, b.Task)
@@ -102,10 +113,19 @@ func (p *Processor) slice(ctx context.Context, b *Body, settled []Ending) (*vm.O
 			b.Code = task.Code
 		}
 		out, err := p.cfg.Engine.Start(ctx, vm.StartParams{Frame: b.ID, Name: b.Task, Code: b.Code, Input: b.Input,
-			TaskRun: b.TaskRun.String(), StackRun: b.ID.String()})
+			TaskRun: b.TaskRun.String(), StackRun: b.ID.String(), Begins: begins})
 		return out, engineError(err)
 	}
+	restored := func() {}
 	if b.Snapshot == nil {
+		if err := p.room.resumed.acquire(ctx, b.stored); err != nil {
+			return nil, err
+		}
+		restored = sync.OnceFunc(func() {
+			b.Snapshot = nil
+			p.room.resumed.add(-b.stored)
+		})
+		defer restored()
 		if err := p.cfg.Store.loadSnapshot(ctx, b); err != nil {
 			return nil, err
 		}
@@ -117,7 +137,7 @@ func (p *Processor) slice(ctx context.Context, b *Body, settled []Ending) (*vm.O
 	for _, e := range settled {
 		replies = append(replies, vm.Reply{ID: e.CallID, Reply: e.Reply})
 	}
-	out, err := p.cfg.Engine.Resume(ctx, b.ID, b.Snapshot, replies)
+	out, err := p.cfg.Engine.ResumeThen(ctx, b.ID, b.Snapshot, replies, func() { restored(); begins() })
 	return out, engineError(err)
 }
 
@@ -141,7 +161,9 @@ func (p *Processor) suspend(ctx context.Context, f *frame, slice Slice, out *vm.
 	for i, c := range out.Calls {
 		calls[i] = p.child(c, b.Depth)
 	}
-	if err := p.countNested(land, b.Root, calls); err != nil {
+	counted, err := p.countNested(land, b.Root, calls)
+	if err != nil {
+		p.nested.reserve(b.Root, counted)
 		p.stop(ctx, f, slice.Settled, err)
 		return false
 	}
@@ -154,6 +176,7 @@ func (p *Processor) suspend(ctx context.Context, f *frame, slice Slice, out *vm.
 		for _, c := range calls {
 			p.dismiss(c)
 		}
+		p.nested.reserve(b.Root, counted) // if it has landed after all, the tree may have so many more
 		p.stop(ctx, f, slice.Settled, err)
 		return false
 	}
@@ -176,11 +199,8 @@ func (p *Processor) launch(ctx context.Context, f *frame, c Child) {
 		return // another host's: at once, or when Release gives it back
 	}
 	if c.Timer {
-		args, err := c.args()
-		if err != nil {
-			return // the sweep reminds
-		}
-		p.remind(Timer{ID: c.ID, Parent: f.body.ID, CallID: c.CallID, Service: c.Call.Service, In: c.After, Args: args})
+		first := json.RawMessage("[" + string(c.Call.Args()[0]) + "]")
+		p.remind(Timer{ID: c.ID, Parent: f.body.ID, CallID: c.CallID, Service: c.Call.Service, In: c.After, Args: first})
 		return
 	}
 	f.retain()

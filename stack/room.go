@@ -14,14 +14,15 @@ import (
 // any other. Each bound can be passed by what was under way when it was reached.
 type room struct {
 	replies   budget // that no committed slice has seen, and inputs: no body and no call is begun beyond it
-	outcomes  budget // of slices, until they are committed: no slice is begun beyond it
+	outcomes  budget // of slices, until they are committed: beyond it no slice begins
 	snapshots budget // of bodies that wait for calls of this process: the others are read again
+	resumed   budget // of snapshots that were read and wait for their turn: no other is read beyond it
 	arguments budget // of calls that wait to be made or are being made: the others are left to any host
 }
 
 func newRoom(bytes int64) *room {
-	return &room{replies: budget{most: bytes / 2}, outcomes: budget{most: bytes / 4},
-		snapshots: budget{most: bytes / 8}, arguments: budget{most: bytes / 8}}
+	return &room{replies: budget{most: bytes * 3 / 8}, outcomes: budget{most: bytes / 4},
+		snapshots: budget{most: bytes / 8}, resumed: budget{most: bytes / 8}, arguments: budget{most: bytes / 8}}
 }
 
 // budget is a number of bytes that are handed out first come, first served. It

@@ -46,10 +46,10 @@ func (p *Processor) stop(ctx context.Context, f *frame, settled []Ending, err er
 	p.forget(f)
 	switch {
 	case ctx.Err() != nil: // the host is leaving: Release gives everything back
-	case held && (errors.Is(err, errEngine) || refused(err)):
+	case held && (errors.Is(err, errEngine) || errors.Is(err, errStuck) || refused(err)):
 		p.drop(ctx, f.host, owed)
 		p.park(ctx, f.host, f.body.ID, err)
-	case errors.Is(err, ErrClaimLost), errors.Is(err, errEngine), refused(err):
+	case errors.Is(err, ErrClaimLost), errors.Is(err, errEngine), errors.Is(err, errStuck), refused(err):
 		p.drop(ctx, f.host, owed) // only the replies are owed: whoever gets the last one resumes the body
 		if held {                 // it was a reply that was lost: somebody else has answered the call
 			p.yield(ctx, f.host, f.body.ID, f.body.Sequence)

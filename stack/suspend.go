@@ -187,7 +187,7 @@ func (s *Store) queueChild(b *batch, host Host, sp Suspension, c Child) error {
 		pgx.StrictNamedArgs{"id": c.ID, "task_run": sp.TaskRun, "parent": sp.ID, "child": nullID(c.TaskRun),
 			"service": text(c.Call.Service), "method": text(c.Call.Method()), "args": args, "status": status,
 			"claimed_by": claimed, "call_id": int64(c.CallID), "due": due, "key": c.ID.String()})
-	asked := request{Call: c.Call}
+	asked := request{Call: c.Call, Refused: c.Refused}
 	if c.TaskRun != uuid.Nil {
 		asked.Depth, asked.Root = sp.Depth+1, &sp.Root
 	}

@@ -16,15 +16,16 @@ import (
 type Timer struct {
 	ID, Parent uuid.UUID
 	CallID     uint32
-	Service    string        // "sleep" or "timer"
-	In         time.Duration // until it is due; negative when overdue
-	Args       json.RawMessage
+	Service    string          // "sleep" or "timer"
+	In         time.Duration   // until it is due; negative when overdue
+	Args       json.RawMessage // the first of them
 }
 
 // Timers returns up to limit timers that are due within the given time, soonest first.
 func (s *Store) Timers(ctx context.Context, within time.Duration, limit int) ([]Timer, error) {
 	rows, err := s.pool.Query(ctx, `/* Timers */
-		select id, parent_stack_run_id, call_id, service_name, extract(epoch from due_at - statement_timestamp())::float8, args
+		select id, parent_stack_run_id, call_id, service_name, extract(epoch from due_at - statement_timestamp())::float8,
+			jsonb_build_array(args -> 0) -- the rest may be large
 		from public.stack_runs
 		where status = 'sleeping' and due_at <= now() + make_interval(secs => @within)
 		order by due_at, call_id limit @limit`,

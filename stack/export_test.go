@@ -1,0 +1,20 @@
+package stack
+
+// Taken are the budgets and slots of which something is taken, and how much.
+func (p *Processor) Taken() map[string]int64 {
+	taken := map[string]int64{
+		"bytes of replies": p.room.replies.taken(), "bytes of outcomes": p.room.outcomes.taken(),
+		"bytes of snapshots": p.room.snapshots.taken(), "bytes of resumed": p.room.resumed.taken(), "bytes of arguments": p.room.arguments.taken(),
+		"bodies": p.bodies.used.Load(), "queue": p.queue.used.Load(), "suspects": p.suspects.used.Load(),
+		"calls": int64(len(p.calls)), "reading": int64(len(p.reading)),
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	taken["frames"], taken["in flight"] = int64(len(p.frames)), int64(len(p.inFlight))
+	for name, n := range taken {
+		if n == 0 {
+			delete(taken, name)
+		}
+	}
+	return taken
+}
