@@ -128,6 +128,9 @@ func TestSuspects(t *testing.T) {
 	for i, id := range runs {
 		wantResult(t, d.wait(p, id), fmt.Sprint(i))
 	}
+	if _, suspects, err := d.store.Reap(t.Context()); suspects || err != nil {
+		t.Errorf("there are suspects although all have ended: %v, %v", suspects, err)
+	}
 	stop()
 	if _, stop = d.host(nil); true { // which forgets
 		stop()
@@ -135,6 +138,21 @@ func TestSuspects(t *testing.T) {
 	if n := d.count(`select count(*) from amber.crashes`); n != 0 {
 		t.Errorf("%d bodies that have ended are still counted", n)
 	}
+}
+
+// TestSuspectCall: somebody's row of a service that names a run as its child is
+// counted as one, and gives back the slot that it takes.
+func TestSuspectCall(t *testing.T) {
+	t.Parallel()
+	d := newDB(t, nil)
+	id := uuid.New()
+	d.exec(`insert into stack_runs (id, service_name, method_name, args, child_task_run_id) values ($1, 'echo', 'value', '[5]', gen_random_uuid())`, id)
+	d.exec(`insert into amber.crashes values ($1, 0, 2)`, id)
+	p, _ := d.host(func(c *stack.Config) { c.MaxCalls = 1 << 10 })
+	d.eventually("the call is made", func() bool {
+		return d.count(`select count(*) from stack_runs where status = 'completed' and result = '5'`) == 1
+	})
+	d.eventually("nothing is taken", func() bool { return len(p.Taken()) == 0 })
 }
 
 // engineID is the engine that the tests' hosts have.
