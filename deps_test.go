@@ -30,6 +30,8 @@ floor workshop: nobody but tests, and what is on it, may import it
 	internal/fault/ledger      !stack !vm !host
 	internal/fault/trees       internal/fault/ledger !stack !vm !host
 	internal/fault/audit       internal/fault/ledger internal/fault/trees pgx !stack !vm !host
+	internal/fault/harness     internal/fault/audit internal/fault/ledger internal/fault/pgproxy internal/fault/points internal/fault/trees pgx uuid
+	internal/fault/faults      internal/fault/harness
 
 floor roof
 	cmd/amber                  cobra runewidth term uuid

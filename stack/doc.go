@@ -22,6 +22,19 @@
 //
 // Clients of the original also write pending_execution, which is read as pending.
 //
+// What it promises, whatever happens to hosts, connections and Postgres:
+//
+//	I1  a completed call's reply is never changed or lost
+//	I2  a task never observes two results for one await
+//	I3  no two hosts commit for one run at once
+//	I4  a run ends, or is parked with a wake condition, or is listed as stuck
+//	I5  resuming equals never having stopped: the same result, logs and order of calls, to the byte
+//	I6  a service sees one idempotency key per call, however often it is tried
+//	I7  no secret of the host is in a snapshot, log or row
+//
+// They are checked by an auditor that knows nothing of this package, while all
+// fails that can be made to: see internal/fault and docs/faults.md.
+//
 // Every verb is one [Store] method and one transaction; to fail is to Complete
 // with an error. Two rules keep it right:
 //

@@ -42,6 +42,15 @@ var faults = []fault{
 		pause(ctx, time.Second+p.rand.around(time.Second))
 		return nil
 	}},
+	{longSilence, 1, func(ctx context.Context, p *play, h *hostProcess) error {
+		go func() {
+			h.proxy.Silence()
+			defer h.proxy.Speak()
+			p.database.spoil(time.Minute)
+			pause(ctx, 30*time.Second)
+		}()
+		return nil
+	}},
 	{"Postgres restarted, immediately", 1, func(ctx context.Context, p *play, _ *hostProcess) error {
 		return p.database.restart(context.WithoutCancel(ctx))
 	}},
@@ -87,6 +96,9 @@ func cutAtCommits(ctx context.Context, p *play, h *hostProcess, before, after in
 	return done(h.proxy.Cuts() > cuts)
 }
 
+// longSilence is for long runs.
+const longSilence = "half a minute of silence of Postgres"
+
 // spoil does one fault after another until ctx ends.
 func (p *play) spoil(ctx context.Context) {
 	all := 0
@@ -99,6 +111,9 @@ func (p *play) spoil(ctx context.Context) {
 		for _, f := range faults {
 			if n -= f.weight; n >= 0 {
 				continue
+			}
+			if f.name == longSilence && p.Trees < 2000 {
+				break // it would take most of the time
 			}
 			h := p.hosts[p.rand.IntN(len(p.hosts))]
 			switch err := f.do(ctx, p, h); {
