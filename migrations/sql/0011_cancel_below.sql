@@ -2,8 +2,10 @@
 -- those that are bodies. The caller has the body's row locked. It goes down level
 -- by level: whoever ends a call, or makes new ones, has the row of the body above
 -- locked, so that what a level has is settled once the rows above it are held.
+-- It has the caller's search_path: so have the triggers that others put on these
+-- tables.
 create or replace function amber.cancel_below(body uuid, reason jsonb) returns void
-language plpgsql set search_path = '' as $$
+language plpgsql as $$
 declare
   level uuid[] := array[body];
 begin
