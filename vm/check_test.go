@@ -49,6 +49,20 @@ func TestCheckNamesThePlace(t *testing.T) {
 	}
 }
 
+// TestCheckOfBrackets: code with a brace too many is not said to lack something alone.
+func TestCheckOfBrackets(t *testing.T) {
+	t.Parallel()
+	for code, want := range map[string]string{
+		"module.exports = () => {\n  return 1\n}\n}": "task.js:4:2: unexpected end of the code: a ( or [ is not closed, or there is a } too many",
+		"module.exports = () => {\n  f(1, 2":         "task.js:2:9: unexpected end of the code: a ( or [ is not closed, or there is a } too many",
+		"module.exports = () => {\n  return 1":       "task.js:2:11: unexpected end of the code",
+	} {
+		if err := shared.Check(t.Context(), "task", code); err == nil || err.Error() != want {
+			t.Errorf("%s: %v, want %s", code, err, want)
+		}
+	}
+}
+
 // TestCheckRunsNothing: code that leaves its wrapper is parsed, never run.
 func TestCheckRunsNothing(t *testing.T) {
 	t.Parallel()

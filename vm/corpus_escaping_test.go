@@ -21,7 +21,7 @@ var escaping = []hostile{
 		return found`, want: `[]`},
 	{name: "import of everything", code: `
 		const got = [];
-		for (const name of ['qjs:std', 'qjs:os', 'qjs:bjson', 'std', 'os', 'bjson', '<init_global>', '<init>', 'amber:prelude', 'amber:drain', 'task', './task', './task.js', '../task.js', '/etc/passwd', './x.so', 'x.json',
+		for (const name of ['qjs:std', 'qjs:os', 'qjs:bjson', 'std', 'os', 'bjson', '<init_global>', '<init>', 'amber:prelude', 'task', './task', './task.js', '../task.js', '/etc/passwd', './x.so', 'x.json',
 				'file:///etc/passwd', 'http://localhost/', 'data:text/javascript,export default 1', 'node:fs', 'fs', '', '.', '/', '\0', '-------', 'x'.repeat(1e5)]) {
 			for (const load of [(n) => import(n), (n) => (0, eval)('(n) => import(n)')(n), (n) => new Function('n', 'return import(n)')(n)]) {
 				try { got.push(name, Object.keys(await load(name))) } catch (e) { if (!(e instanceof Error)) got.push(name, e) }

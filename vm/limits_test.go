@@ -200,6 +200,8 @@ func TestMemoryLimit(t *testing.T) {
 		`const a = []; for (;;) a.push(new ArrayBuffer(1e5))`,
 		`let f = () => 0; for (;;) { const g = f; f = () => g }`,
 		`return new Uint8Array(64 << 20).length`,
+		`return ['x'.repeat(7e6), 'y'.repeat(7e6)]`, // there is no room for its JSON
+		`await tools.a.b(['x'.repeat(7e6), 'y'.repeat(7e6)])`,
 	} {
 		wantError(t, startAs(t, e, `module.exports = async () => { `+code+` }`, ""), service.CodeMemoryLimit, "out of memory")
 	}

@@ -215,6 +215,11 @@ function noJSON(e, advice) {
   }
   return '';
 }
+// isFull says whether there was no memory for the text: a limit of its own.
+function isFull(e) {
+  const p = plain(e);
+  return p.name === 'InternalError' && p.message === 'out of memory';
+}
 const messageOf = (value) => { try { return stringify(value); } catch (e) { return e.message; } };
 const cycle = {};
 cycle.cycle = cycle;
@@ -230,6 +235,7 @@ function finish(value) {
   try {
     text = stringify(value);
   } catch (e) {
+    if (isFull(e)) return fail(e);
     const why = noJSON(e, '; return');
     return end(FAIL, errorText({ __proto__: null, name: 'TypeError', code: 'INVALID_RESULT', stack: '',
       message: 'the task\'s result cannot be written as JSON: ' + (why === '' ? plain(e).message : 'it ' + why) }));
@@ -269,6 +275,7 @@ function argument(value, n, link) {
     const text = stringify(value);
     return text === undefined ? 'null' : text;
   } catch (e) {
+    if (isFull(e)) throw e;
     throw new TE('argument ' + n + ' of ' + (link === null ? 'tools.with' : labelOf(link)) + ' ' + (noJSON(e, ': pass') || 'cannot be written as JSON: ' + plain(e).message));
   }
 }

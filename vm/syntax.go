@@ -53,7 +53,7 @@ func place(src source, e *service.Error, head int) *SyntaxError {
 	switch {
 	case at.Line == 0:
 	case at.Line > len(lines): // the tail that was added
-		at.Line, at.Column, at.Message = len(lines), len(lines[len(lines)-1])+1, "unexpected end of the code"
+		at.Line, at.Column, at.Message = len(lines), len(lines[len(lines)-1])+1, atEnd(at.Message)
 	default:
 		if at.Line == 1 {
 			at.Column -= head
@@ -61,6 +61,17 @@ func place(src source, e *service.Error, head int) *SyntaxError {
 		at.Column = column(lines[at.Line-1], at)
 	}
 	return at
+}
+
+// atEnd says what is wrong where the engine stumbled over the tail: over its braces
+// if it expected something else or the code closed the first of them itself, else
+// over what follows them. Where it was in the tail it does not tell reliably.
+func atEnd(message string) string {
+	const end = "unexpected end of the code"
+	if message == "Unexpected token '}'" {
+		return end + ": a ( or [ is not closed, or there is a } too many"
+	}
+	return end
 }
 
 // column corrects the engine's column, which within arrow functions and methods
