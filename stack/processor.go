@@ -309,11 +309,16 @@ func (p *Processor) finish(ctx context.Context, f *frame, slice Slice, out *vm.O
 }
 
 // leftOpen tells the author of a task which calls it did not wait for. Calls of
-// its last slice were never sent: an await is missing. Earlier ones were, and
-// are what a Promise.race leaves.
+// its last slice were never sent: an await is missing, unless the task failed, at a
+// limit perhaps before it could wait. Earlier ones were, and are what a Promise.race
+// leaves.
 func leftOpen(out *vm.Outcome) []vm.Log {
 	if len(out.Open) == 0 {
 		return nil
+	}
+	if out.Err != nil {
+		return []vm.Log{{At: time.Now(), Level: "info", Message: fmt.Sprintf(
+			"The task failed while %d of its calls had no reply yet; they were cancelled.", len(out.Open))}}
 	}
 	var forgotten []string
 	for _, c := range out.Calls {

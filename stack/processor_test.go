@@ -290,6 +290,19 @@ func TestRaceLosers(t *testing.T) {
 	}
 }
 
+// TestFailsBeforeItsAwait: who fails with a call on its way is not told to await it.
+func TestFailsBeforeItsAwait(t *testing.T) {
+	t.Parallel()
+	d := newDB(t, map[string]string{"fails": `module.exports = async (i, { tools }) => { const nap = tools.sleep(3600000); if (i.wait) await nap; throw new Error('early') }`})
+	p, _ := d.host(nil)
+	r := d.run(p, "fails", "null")
+	logs, err := d.store.Logs(t.Context(), r.ID, 0)
+	if err != nil || r.Status != stack.StatusFailed || len(logs) != 1 || logs[0].Level != "info" ||
+		logs[0].Message != "The task failed while 1 of its calls had no reply yet; they were cancelled." {
+		t.Errorf("%s, logs: %v %v", r.Status, logs, err)
+	}
+}
+
 func TestWaitReturnsAtItsDeadline(t *testing.T) {
 	t.Parallel()
 	d := newDB(t, map[string]string{"long": `module.exports = async (i, { tools }) => await tools.sleep(3600000)`})
