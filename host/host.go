@@ -100,6 +100,9 @@ func open(ctx context.Context, c Config) (*building, error) {
 			LoadImage: func(ctx context.Context, d vm.Digest) ([]byte, error) { return b.store.Image(ctx, d[:]) },
 			Log:       c.Log,
 		})
+		if errors.Is(err, vm.ErrCache) {
+			err = fmt.Errorf("%w: the directory is the setting cache (--cache or AMBER_CACHE)", err)
+		}
 		return err
 	})
 	if err := g.Wait(); err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/amberhost/amber/host"
+	"github.com/amberhost/amber/internal/pgtest"
 	"github.com/amberhost/amber/supabase/keys"
 )
 
@@ -242,6 +243,17 @@ func TestNoStart(t *testing.T) {
 			}
 		})
 	}
+	t.Run("a cache of everybody's", func(t *testing.T) {
+		t.Parallel()
+		cache := t.TempDir()
+		if err := os.Chmod(cache, 0o777); err != nil {
+			t.Fatal(err)
+		}
+		err := host.New(host.Config{DatabaseURL: pgtest.New(t), DataDir: t.TempDir(), CacheDir: cache}).Run(t.Context())
+		if err == nil || !strings.Contains(err.Error(), cache+" can be written by others") || !strings.Contains(err.Error(), "AMBER_CACHE") {
+			t.Errorf("Run: %v", err)
+		}
+	})
 	t.Run("no tasks", func(t *testing.T) {
 		t.Parallel()
 		r := start(t, func(c *host.Config) { c.TasksDir = tasksDir(t, nil) })

@@ -2,6 +2,7 @@ package host
 
 import (
 	"math"
+	"strconv"
 	"time"
 
 	"github.com/amberhost/amber/vm"
@@ -63,9 +64,21 @@ func bytesOf(put func(*vm.Limits, int64), least, most int64) func(*Config, given
 			return err
 		}
 		if n < least || n > most {
-			return g.errorf("%q: want a size from %d to %d bytes", g.text, least, most)
+			return g.errorf("%q: want a size from %s to %s", g.text, sizeOf(least), sizeOf(most))
 		}
 		put(&c.TaskLimits, n)
 		return nil
 	}
+}
+
+// sizeOf spells a size as it may be given.
+func sizeOf(n int64) string {
+	unit := ""
+	for _, larger := range []string{"KiB", "MiB", "GiB"} {
+		if n == 0 || n%1024 != 0 {
+			break
+		}
+		n, unit = n/1024, larger
+	}
+	return strconv.FormatInt(n, 10) + unit
 }

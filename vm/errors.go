@@ -15,6 +15,9 @@ var (
 	ErrBadSnapshot   = errors.New("vm: bad snapshot")
 )
 
+// ErrCache says that Options.CacheDir is no place for compiled code.
+var ErrCache = errors.New("vm: open compile cache")
+
 func badSnapshot(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrBadSnapshot, fmt.Sprintf(format, args...))
 }

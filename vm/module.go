@@ -16,11 +16,11 @@ func (e *Engine) openRuntime(ctx context.Context) (err error) {
 		return e.newRuntime(ctx, nil)
 	}
 	if e.cache, err = openCache(e.options.CacheDir); err != nil {
-		return fmt.Errorf("open compile cache: %w", err)
+		return fmt.Errorf("%w: %w", ErrCache, err)
 	}
 	kept, err := e.cache.use()
 	if err != nil {
-		return fmt.Errorf("open compile cache: %w", err)
+		return fmt.Errorf("%w: %w", ErrCache, err)
 	}
 	if err = e.newRuntime(ctx, kept); err == nil {
 		return nil
