@@ -110,7 +110,7 @@ func search(ctx context.Context, cfg Config) []binaries {
 		}
 		if err == nil {
 			found = append(found, b)
-		} else if cfg.Log != nil {
+		} else if cfg.Log != nil && ctx.Err() == nil {
 			cfg.Log.Warn("a Postgres that does not run", "dir", dir, "err", err)
 		}
 	}

@@ -224,8 +224,14 @@ func TestStartIsCancelled(t *testing.T) {
 	dir := pgtest.Dir(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := local.Start(ctx, local.Config{Dir: dir, BinDir: binDir(), Port: freePort(t), Offline: true}); !errors.Is(err, context.Canceled) {
-		t.Errorf("Start = %v, want Canceled", err)
+	var log lines
+	for _, bin := range []string{binDir(), ""} { // "" looks in the usual places
+		if _, err := local.Start(ctx, local.Config{Dir: dir, BinDir: bin, Port: freePort(t), Offline: true, Log: log.logger()}); !errors.Is(err, context.Canceled) {
+			t.Errorf("Start = %v, want Canceled", err)
+		}
+	}
+	if said := log.matching(""); len(said) > 0 {
+		t.Errorf("it warns of what was cancelled: %q", said)
 	}
 	start(t, local.Config{Dir: dir})
 }
