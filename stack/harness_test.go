@@ -219,6 +219,14 @@ func wantError(t testing.TB, r stack.Run, code string) service.Error {
 	return e
 }
 
+// call is tools.tasks.execute('pair', null), or tools.<name>.value(1).
+func call(name string) service.Call {
+	if name == "tasks" {
+		return service.Call{Service: name, Steps: service.Path("execute", []json.RawMessage{json.RawMessage(`"pair"`), json.RawMessage(`null`)})}
+	}
+	return service.Call{Service: name, Steps: service.Path("value", []json.RawMessage{json.RawMessage(`1`)})}
+}
+
 // echo answers value(x) with x, fail(text) with an error, raw(text) with the
 // text itself as JSON, and panics on panic().
 type echo struct{}
