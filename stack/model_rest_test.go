@@ -1,0 +1,105 @@
+package stack_test
+
+import (
+	"slices"
+
+	"github.com/google/uuid"
+
+	"github.com/amberhost/amber/stack"
+)
+
+// rest has one host do what hosts do, while all others are lost, until nothing is
+// left. Every run must end: nothing of what came before may have lost a wake. What
+// comes after that is too late.
+func (w *world) rest() {
+	for _, h := range w.hosts {
+		if w.m.live(h.ID) {
+			w.step(w.expire(h))
+		}
+	}
+	for _, id := range w.some(func(r *modelRow) bool { return r.Status == stack.StatusSleeping && !r.due }) {
+		w.step(w.fallsDue(id))
+	}
+	h := w.step(w.register(1, "last", false)).host
+	for _, id := range w.some(func(r *modelRow) bool { return r.Stuck }) {
+		w.step(w.byHand("quarantine of "+id.String()+" ends", `
+			with cleared as (update stack_runs set stuck_reason = null where id = $1 returning child_task_run_id)
+			update task_runs set stuck_reason = null where id = (select child_task_run_id from cleared)`, id,
+			func(m *model) { r := m.row(id); r.Stuck, r.RunStuck = false, false }))
+	}
+	for round := 0; len(w.unended()) > 0; round++ {
+		before := w.text
+		w.round(h)
+		if w.text == before || round > 2*len(w.m.rows)+10 {
+			w.t.Fatalf("nothing goes on, and there are runs that have not ended\n%s", w.m)
+		}
+	}
+	w.late()
+}
+
+func (w *world) unended() []uuid.UUID { return w.some(func(r *modelRow) bool { return !r.ended() }) }
+
+// round is what a host does once in a while.
+func (w *world) round(h stack.Host) {
+	w.step(w.reap())
+	w.step(w.timers())
+	for _, id := range w.some(func(r *modelRow) bool { return r.Status == stack.StatusSleeping }) {
+		if w.m.row(id).Status == stack.StatusSleeping { // still
+			w.ends(h, w.callEnding(id))
+		}
+	}
+	for _, kind := range []stack.ClaimKind{stack.ClaimAll, stack.ClaimSuspects} {
+		for _, c := range w.step(w.claim(h, kind, 100)).claims {
+			if r := w.m.row(c.ID); r.Status != stack.StatusProcessing || r.Host != h.ID {
+				continue // it was cancelled with its caller
+			}
+			opened := w.step(w.open(claimed{host: h, claim: c, at: w.m.row(c.ID).Sequence}))
+			if opened.body == nil {
+				w.ends(h, w.callEnding(c.ID))
+			} else {
+				w.goesOn(h, opened.body)
+			}
+		}
+	}
+}
+
+// ends ends a row, and goes on with its caller if that is given to the host.
+func (w *world) ends(h stack.Host, e stack.Ending) {
+	if w.step(w.complete(h, e)).resume {
+		w.goesOn(h, w.step(w.hold(h, e.Parent)).body)
+	}
+}
+
+// goesOn runs a body that a host holds: it ends when its calls have.
+func (w *world) goesOn(h stack.Host, b *stack.Body) {
+	k := work{host: h, id: b.ID, run: b.TaskRun, depth: b.Depth, sequence: b.Sequence, held: true, replies: idsOf(b.Replies)}
+	for {
+		sl := stack.Slice{Sequence: k.sequence, Held: true, Delivered: k.replies}
+		if !slices.ContainsFunc(w.m.calls(b.ID), func(c *modelRow) bool { return !c.ended() }) {
+			w.ends(h, stack.Ending{ID: b.ID, Parent: b.Parent, CallID: b.CallID, Reply: w.reply(false, ""), TaskRun: b.TaskRun, Slice: sl})
+			return
+		}
+		replies := w.step(w.suspend(h, k, stack.Suspension{ID: b.ID, TaskRun: b.TaskRun, Task: b.Task, Depth: b.Depth, Root: b.Root, Slice: sl,
+			Snapshot: w.shots.of(b.ID, k.sequence+1, false, false), Waits: 1})).replies
+		if len(replies) == 0 {
+			return
+		}
+		k.sequence, k.replies = k.sequence+1, idsOf(replies)
+	}
+}
+
+// late has what hosts still believe come when all has ended.
+func (w *world) late() {
+	for _, k := range w.works[max(0, len(w.works)-2):] {
+		r := w.m.row(k.id)
+		sl := stack.Slice{Sequence: r.Sequence, Held: k.held, Delivered: k.replies}
+		w.step(w.complete(k.host, stack.Ending{ID: k.id, Parent: r.Parent, Reply: w.reply(false, ""), TaskRun: k.run, Slice: sl, CancelOpen: true}))
+		w.step(w.suspend(k.host, k, stack.Suspension{ID: k.id, TaskRun: k.run, Task: "pair", Root: k.run, Slice: sl,
+			Snapshot: w.shots.of(k.id, r.Sequence+1, false, false)}))
+	}
+	for _, c := range w.calls[max(0, len(w.calls)-2):] {
+		w.step(w.complete(c.host, w.callEnding(c.id)))
+		w.step(w.answer(c.host, w.callEnding(c.id)))
+	}
+	w.step(w.reap())
+}
