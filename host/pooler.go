@@ -6,6 +6,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/amberhost/amber/stack"
 )
 
 // Pooler says what is between a host and its Postgres.
@@ -23,10 +25,13 @@ const (
 const transactionPort = 6543
 
 // suit makes a configuration fit for a pooler: on a connection that is another
-// session for each transaction, no prepared statement has a name.
+// session for each transaction, no prepared statement has a name; on others, each
+// is planned once.
 func (p Pooler) suit(config *pgxpool.Config) *pgxpool.Config {
 	if p == PoolerTransaction {
 		config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
+	} else {
+		stack.PlanOnce(config)
 	}
 	return config
 }

@@ -27,7 +27,7 @@ func (h Host) memory() *int64 {
 
 // ParkTooLarge parks the rows that wait for a host and that take more memory than
 // any host gives that runs and could go on with them otherwise, with the reason,
-// and returns how many. A host that registers lets all of them try again.
+// and returns how many. A host that registers and gives as much lets them try again.
 func (s *Store) ParkTooLarge(ctx context.Context) (rows int, err error) {
 	return s.parkLost(ctx, "park what no host has the memory for", `/* ParkTooLarge */
 		with live as materialized (

@@ -72,17 +72,29 @@ func (d *db) in(t testing.TB) *db {
 func newDB(t testing.TB, tasks map[string]string) *db {
 	t.Helper()
 	d := openDB(t, pgtest.New(t))
+	d.publish(tasks)
+	return d
+}
+
+func (d *db) publish(tasks map[string]string) {
+	d.t.Helper()
 	for name, code := range tasks {
-		if _, err := d.store.Publish(t.Context(), stack.Task{Name: name, Code: code}); err != nil {
-			t.Fatal(err)
+		if _, err := d.store.Publish(d.t.Context(), stack.Task{Name: name, Code: code}); err != nil {
+			d.t.Fatal(err)
 		}
 	}
-	return d
 }
 
 func openDB(t testing.TB, dsn string) *db {
 	t.Helper()
-	pool, err := pgxpool.New(t.Context(), dsn)
+	cfg, err := pgxpool.ParseConfig(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !cannotListen(dsn) {
+		stack.PlanOnce(cfg)
+	}
+	pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,7 +10,8 @@ import (
 )
 
 // Register makes a new incarnation of the host h, with an ID of its own and a
-// lease. What is parked may try again, but for what waits for a key. If exclusive
+// lease. What is parked may try again, if h has the engine and the memory, but for
+// what waits for a key. If exclusive
 // is set, the caller vouches that no other host of that name runs: earlier
 // incarnations lose their leases at once instead of when they run out.
 func (s *Store) Register(ctx context.Context, h Host, lease time.Duration, exclusive bool) (Host, error) {
@@ -25,15 +26,16 @@ func (s *Store) Register(ctx context.Context, h Host, lease time.Duration, exclu
 				return err
 			}
 		}
-		if _, err := tx.Exec(ctx, `/* Register: insert */
+		_, err := tx.Exec(ctx, `/* Register: insert */
 			insert into amber.hosts (id, name, engine, engines, keys, memory, expires_at)
 			values (@id, @name, @engine, @engines, @keys, @memory, now() + make_interval(secs => @lease))`,
 			pgx.StrictNamedArgs{"id": h.ID, "name": h.Name, "engine": h.Engines[0], "engines": h.Engines, "keys": s.ring.IDs(),
-				"memory": h.memory(), "lease": lease.Seconds()}); err != nil {
-			return err
-		}
-		return unpark(ctx, tx)
+				"memory": h.memory(), "lease": lease.Seconds()})
+		return err
 	})
+	if err == nil { // nobody parks any more for want of h
+		err = s.unpark(ctx, h)
+	}
 	return h, err
 }
 
@@ -160,21 +162,47 @@ func (s *Store) Reap(ctx context.Context) (freed int, suspects bool, err error) 
 				select from amber.crashes c join public.stack_runs s on s.id = c.stack_run_id and s.sequence = c.sequence
 				where c.times >= 2 and s.status in ('pending', 'pending_resume', 'pending_execution') and s.stuck_reason is null)`,
 			pgx.StrictNamedArgs{"most": quarantineAfter}).Scan(&freed, &suspects)
-		if err != nil {
-			return err
-		}
-		tag, err := tx.Exec(ctx, `/* Reap: late */
-			with late as (
-				select p.id from public.stack_runs p
-				where p.status = 'suspended_waiting_child' and p.id in (
-					select s.parent_stack_run_id from public.stack_runs s
-					where not s.delivered and s.call_id is not null and s.status in ('completed', 'failed', 'cancelled')
-						and s.updated_at < now() - interval '1 second')
-				for update skip locked
-			)
-			update public.stack_runs p set status = 'pending_resume', updated_at = now() from late where p.id = late.id`)
-		freed += int(tag.RowsAffected())
 		return err
 	})
-	return freed, suspects, err
+	if err != nil {
+		return 0, false, err
+	}
+	woken, err := s.wakeLate(ctx)
+	return freed + woken, suspects, err
+}
+
+// lateLook is how many ended calls one search for bodies without a wake looks at:
+// of bodies that cannot go on there may be any number.
+const lateLook = 1000
+
+// wakeLate wakes bodies that wait although a call of theirs has ended.
+func (s *Store) wakeLate(ctx context.Context) (woken int, err error) {
+	s.rounds.late.Lock()
+	defer s.rounds.late.Unlock()
+	var looked int
+	var last uuid.UUID
+	err = s.pool.QueryRow(ctx, `/* Reap: late */
+		with ended as (
+			select parent_stack_run_id as body from public.stack_runs
+			where not delivered and call_id is not null and status in ('completed', 'failed', 'cancelled') and parent_stack_run_id > @after
+			order by parent_stack_run_id limit @limit
+		), late as (
+			select p.id from public.stack_runs p
+			where p.id = any(array(select distinct body from ended)) and p.status = 'suspended_waiting_child'
+				and exists (select from public.stack_runs s where s.parent_stack_run_id = p.id and not s.delivered and s.call_id is not null
+					and s.status in ('completed', 'failed', 'cancelled') and s.updated_at < now() - interval '1 second')
+			for update of p skip locked
+		), woken as (
+			update public.stack_runs p set status = 'pending_resume', updated_at = now() from late where p.id = late.id returning p.id
+		)
+		select (select count(*) from woken), (select count(*) from ended), coalesce((select body from ended order by body desc limit 1), @after)`,
+		pgx.StrictNamedArgs{"after": s.rounds.late.body, "limit": lateLook}).Scan(&woken, &looked, &last)
+	if err != nil {
+		return 0, fmt.Errorf("wake late bodies: %w", err)
+	}
+	if looked < lateLook {
+		last = uuid.Nil
+	}
+	s.rounds.late.body = last
+	return woken, nil
 }

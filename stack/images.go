@@ -60,13 +60,16 @@ func (s *Store) UseImage(ctx context.Context, digest []byte) (known bool, err er
 // snapshot needs, and returns how many. Hosts of a version that does not tell its
 // memory do not tell either which image they use: while one runs, all stay.
 //
-// A body that goes on has a snapshot at any moment, so its image is needed until
+// Most snapshots are on one image: the planner would look for it among all
+// snapshots, were it asked for equality alone.
+//
+// A body that goes on has a key frame at any moment, so its image is needed until
 // it ends; one that begins is on the image that its host uses.
 func (s *Store) RemoveImages(ctx context.Context) (int, error) {
 	tag, err := s.pool.Exec(ctx, `/* RemoveImages */
 		delete from amber.images i
 		where i.used_at < now() - interval '1 day'
-			and not exists (select from amber.snapshots n where n.image = i.digest)
+			and i.digest is distinct from (select n.image from only amber.snapshots n where n.image >= i.digest order by n.image limit 1)
 			and not exists (select from amber.hosts where memory is null)`)
 	if err != nil {
 		return 0, fmt.Errorf("remove unused images: %w", err)

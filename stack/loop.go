@@ -30,6 +30,7 @@ func (p *Processor) Run(ctx context.Context) error {
 	queries, cutOff := outlive(ctx, queryGrace)
 	defer cutOff()
 	loops.Go(func() { p.sweep(ctx, queries, work) })
+	loops.Go(func() { p.upkeep(ctx, queries) })
 	if !p.cfg.Poll {
 		loops.Go(func() { p.listen(ctx) })
 	}
@@ -206,7 +207,7 @@ func (p *Processor) search(ctx, work context.Context) error {
 	if freed > 0 {
 		p.cfg.Log.Info("freed what lost hosts held", "rows", freed)
 	}
-	if _, adoptErr := p.cfg.Store.Adopt(ctx, batchSize); err == nil {
+	if _, adoptErr := p.cfg.Store.Adopt(ctx, 10*batchSize); err == nil {
 		err = adoptErr
 	}
 	if err == nil {
@@ -363,14 +364,13 @@ func (p *Processor) answerClaimed(ctx context.Context, host Host, c Claim) {
 	p.complete(ctx, host, e)
 }
 
-// renew keeps the lease and what goes with it, gives back what this host holds by
-// mistake, parks what no host can go on with, and tidies up. A host
-// that has lost its lease (it was stopped, or cut off) drops what it had and
-// goes on as a new incarnation.
+// renew keeps the lease and what goes with it, and gives back what this host holds
+// by mistake: nothing that may take as long as the lease does. A host that has lost
+// its lease (it was stopped, or cut off) drops what it had and goes on as a new
+// incarnation.
 func (p *Processor) renew(lease context.Context) {
 	ctx, cutOff := outlive(lease, queryGrace)
 	defer cutOff()
-	var tidied time.Time
 	for {
 		select {
 		case <-lease.Done():
@@ -401,15 +401,29 @@ func (p *Processor) renew(lease context.Context) {
 				p.cfg.Log.Warn("gave back rows that this host held without knowing", "rows", given)
 			}
 		}
-		if parkErr := p.parkLost(ctx); err == nil {
-			err = parkErr
-		}
-		if err == nil && time.Since(tidied) > p.cfg.Tidy {
-			tidied = time.Now()
-			err = p.tidy(ctx)
-		}
 		if err != nil && lease.Err() == nil {
 			p.cfg.Log.Warn("renew lease", "err", err)
+		}
+	}
+}
+
+// upkeep parks what no host can go on with, as often as the lease is renewed, and
+// tidies up, until ctx ends.
+func (p *Processor) upkeep(ctx, queries context.Context) {
+	var tidied time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(p.cfg.Lease / 3):
+		}
+		err := p.parkLost(queries)
+		if err == nil && time.Since(tidied) > p.cfg.Tidy {
+			tidied = time.Now()
+			err = p.tidy(queries)
+		}
+		if err != nil && ctx.Err() == nil {
+			p.cfg.Log.Warn("upkeep", "err", err)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package stack
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -16,7 +17,7 @@ const parkingLock = int64(0x616d6265725f70) // "amber_p"
 
 // Park takes a row that cannot go on here out of circulation and says why in
 // stuck_reason, on the row and on its run. Clearing stuck_reason lets it go on,
-// and so does the next host that starts (see [Store.Register]); one that could not
+// and so does the next host that starts and could go on with it (see [Store.Register]); one that could not
 // be opened, any host that has the key (see [Store.UnparkOpenable]).
 func (s *Store) Park(ctx context.Context, host Host, id uuid.UUID, reason string) error {
 	return s.tx(ctx, "park stack run", func(tx pgx.Tx) error {
@@ -52,18 +53,31 @@ func (s *Store) parkLost(ctx context.Context, act, sql string, args pgx.StrictNa
 	return rows, err
 }
 
-// unpark lets every parked row try again, but those that wait for a key or are in
-// quarantine: a host that starts may have the image, the engine or the memory that the others lack.
-func unpark(ctx context.Context, tx pgx.Tx) error {
-	_, err := tx.Exec(ctx, `/* unpark */
-		with parked as (
-			update public.stack_runs set stuck_reason = null, updated_at = now()
-			where status in ('pending', 'pending_resume', 'pending_execution') and stuck_reason is not null
-				and stuck_key is null
-				and not exists (select from amber.crashes c where c.stack_run_id = id and c.sequence = stack_runs.sequence and c.times >= @most)
-			returning child_task_run_id
-		)
-		update public.task_runs t set stuck_reason = null, updated_at = now()
-		from parked p where t.id = p.child_task_run_id`, pgx.StrictNamedArgs{"most": quarantineAfter})
-	return err
+// unpark lets every parked row try again that the new host h could go on with, but
+// those that wait for a key or are in quarantine: h may have the image or the
+// memory that the others lack.
+func (s *Store) unpark(ctx context.Context, h Host) error {
+	const limit = 1000
+	for n := limit; n == limit; {
+		err := s.pool.QueryRow(ctx, `/* unpark */
+			with found as (
+				select s.id from public.stack_runs s
+				where s.status in ('pending', 'pending_resume', 'pending_execution') and s.stuck_reason is not null and s.stuck_key is null
+					and coalesce(s.engine, '') = any(@engines) and `+fitsSQL+`
+					and not exists (select from amber.crashes c where c.stack_run_id = s.id and c.sequence = s.sequence and c.times >= @most)
+				limit @limit for update of s skip locked
+			), freed as (
+				update public.stack_runs s set stuck_reason = null, updated_at = now() from found where s.id = found.id
+				returning s.child_task_run_id
+			), told as (
+				update public.task_runs t set stuck_reason = null, updated_at = now()
+				where t.id = any(array(select child_task_run_id from freed))
+			)
+			select count(*) from freed`,
+			pgx.StrictNamedArgs{"engines": append([]string{""}, h.Engines...), "memory": h.memory(), "most": quarantineAfter, "limit": limit}).Scan(&n)
+		if err != nil {
+			return fmt.Errorf("let parked rows go on: %w", err)
+		}
+	}
+	return nil
 }

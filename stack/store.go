@@ -29,8 +29,9 @@ var (
 // Store is the stack's tables. All methods are safe for concurrent use by any
 // number of hosts.
 type Store struct {
-	pool *pgxpool.Pool
-	ring *keys.Ring
+	pool   *pgxpool.Pool
+	ring   *keys.Ring
+	rounds rounds
 }
 
 // NewStore returns a Store on a migrated database. ring seals and opens the

@@ -126,7 +126,9 @@ func (s *Store) queueSuspend(b *batch, host Host, sp Suspension) error {
 		b.Queue(`/* Suspend: cancelled */
 			update public.stack_runs set status = 'cancelled', delivered = true, claimed_by = null,
 				ended_at = now(), updated_at = now()
-			where parent_stack_run_id = @id and call_id = any(@calls) and status not in ('completed', 'failed', 'cancelled')`,
+			where status not in ('completed', 'failed', 'cancelled') and id = any(array( -- of the thousands that it may have made
+				select s.id from unnest(@calls::bigint[]) call, lateral (
+					select id from public.stack_runs where parent_stack_run_id = @id and call_id = call offset 0) s))`,
 			pgx.StrictNamedArgs{"id": sp.ID, "calls": sp.Cancelled})
 	}
 	queueSnapshot(b, sp.ID, sp.Snapshot.Header, snapshot)
