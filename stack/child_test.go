@@ -31,6 +31,7 @@ var roles = map[string]func(context.Context, child) error{
 	"big":      playBig,
 	"brief":    playBrief,
 	"heap":     playHeap,
+	"soak":     playSoak,
 }
 
 func TestMain(m *testing.M) {
@@ -65,7 +66,14 @@ func newChild(ctx context.Context, dsn string) (child, error) {
 	if err != nil {
 		return c, err
 	}
-	if c.pool, err = pgxpool.New(ctx, dsn); err != nil {
+	cfg, err := pgxpool.ParseConfig(dsn)
+	if err != nil {
+		return c, err
+	}
+	if !cannotListen(dsn) {
+		stack.PlanOnce(cfg)
+	}
+	if c.pool, err = pgxpool.NewWithConfig(ctx, cfg); err != nil {
 		return c, err
 	}
 	c.store = stack.NewStore(c.pool, ring)

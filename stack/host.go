@@ -173,7 +173,7 @@ func (s *Store) Reap(ctx context.Context) (freed int, suspects bool, err error) 
 
 // lateLook is how many ended calls one search for bodies without a wake looks at:
 // of bodies that cannot go on there may be any number.
-const lateLook = 1000
+const lateLook = 250
 
 // wakeLate wakes bodies that wait although a call of theirs has ended.
 func (s *Store) wakeLate(ctx context.Context) (woken int, err error) {

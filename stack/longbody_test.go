@@ -36,8 +36,10 @@ func TestLongBodiesCostNoMore(t *testing.T) {
 	few := run("30")
 	d.exec(`analyze`) // as autovacuum does when there are some rows, and not again for a minute
 	many := run("400")
+	// What is dead and not yet vacuumed is more or less: the row of a body is written
+	// at each of its calls. A search among all calls would look at 800 rows and more.
 	for _, name := range slices.Sorted(maps.Keys(many)) {
-		if f, m := few[name], many[name]; m.pages > 3*f.pages+50 || m.rows > 3*f.rows+200 {
+		if f, m := few[name], many[name]; m.pages > 3*f.pages+150 || m.rows > 3*f.rows+250 {
 			t.Errorf("%s looks at %d pages and %d rows, and in a short run at %d and %d:\n%s", name, m.pages, m.rows, f.pages, f.rows, m.text)
 		}
 	}

@@ -60,8 +60,8 @@ func TestReapComesRound(t *testing.T) {
 	d := newDB(t, nil)
 	const body = `insert into stack_runs (id, service_name, method_name, status, stuck_reason)
 		select ('00000000-0000-7000-8000-' || lpad(n::text, 12, '0'))::uuid, 'tasks', 'execute', `
-	d.exec(body + `'pending_resume', 'no engine' from generate_series(1, 2500) n`)
-	d.exec(body + `'suspended_waiting_child', null from generate_series(2501, 2501) n`)
+	d.exec(body + `'pending_resume', 'no engine' from generate_series(1, 1100) n`)
+	d.exec(body + `'suspended_waiting_child', null from generate_series(1101, 1101) n`)
 	d.exec(`insert into stack_runs (parent_stack_run_id, service_name, method_name, status, call_id, updated_at)
 		select id, 'echo', 'value', 'completed', 1, now() - interval '1 minute' from stack_runs`)
 	woken, calls := 0, 0
