@@ -21,27 +21,3 @@ drop index if exists public.stack_runs_parent_stack_run_id;
 
 -- Whether a key frame needs an image.
 create index if not exists snapshots_image on amber.snapshots (image);
-
--- As before, but that what hangs on the calls is looked up and not joined: what
--- the planner takes for many calls made it read the whole table.
-create or replace function amber.cancel_below(body uuid, reason jsonb) returns void
-language plpgsql set search_path = '' as $$
-declare
-  level uuid[] := array[body];
-begin
-  while level is not null loop
-    with calls as (
-      update public.stack_runs s set status = 'cancelled', error = reason, delivered = true, claimed_by = null,
-        stuck_reason = null, ended_at = now(), updated_at = now()
-      where s.parent_stack_run_id = any(level) and s.status not in ('completed', 'failed', 'cancelled')
-      returning s.id, s.child_task_run_id
-    ), snapshots as (
-      delete from amber.snapshots n where n.stack_run_id = any(array(select id from calls))
-    ), runs as (
-      update public.task_runs t set status = 'cancelled', error = reason, waiting_on_stack_run_id = null,
-        stuck_reason = null, ended_at = now(), updated_at = now()
-      where t.id = any(array(select child_task_run_id from calls)) and t.status not in ('completed', 'failed', 'cancelled')
-    )
-    select array_agg(id) into level from calls;
-  end loop;
-end $$;
