@@ -1,5 +1,7 @@
 package stack
 
+import "context"
+
 // Taken are the budgets and slots of which something is taken, and how much.
 func (p *Processor) Taken() map[string]int64 {
 	taken := map[string]int64{
@@ -17,4 +19,12 @@ func (p *Processor) Taken() map[string]int64 {
 		}
 	}
 	return taken
+}
+
+// LoadSnapshot reads the snapshot of a body that was opened, as its slice does.
+func (s *Store) LoadSnapshot(ctx context.Context, b *Body) error {
+	if b == nil || b.Sequence == 0 {
+		return nil
+	}
+	return s.loadSnapshot(ctx, b)
 }

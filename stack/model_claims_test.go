@@ -78,7 +78,8 @@ const quarantine = 5
 // reap frees what lost hosts held, and wakes whoever waits for what has ended.
 func (m *model) reap() (freed int, suspects bool) {
 	m.remove(func(h modelHost) bool { return !h.live })
-	suspects = slices.ContainsFunc(m.rows, func(r *modelRow) bool { return r.Crashes >= 2 })
+	free := []string{stack.StatusPending, stack.StatusResume, "pending_execution"}
+	suspects = slices.ContainsFunc(m.rows, func(r *modelRow) bool { return r.suspect() && !r.Stuck && slices.Contains(free, r.Status) })
 	there := map[uuid.UUID]bool{}
 	for _, h := range m.hosts {
 		there[h.id] = true
@@ -96,6 +97,7 @@ func (m *model) reap() (freed int, suspects bool) {
 			r.Crashes = 0
 		}
 		r.Crashes, r.CrashSequence = r.Crashes+1, r.Sequence
+		suspects = suspects || r.Crashes >= 2
 		if r.Crashes >= quarantine {
 			r.Stuck, r.RunStuck = true, true
 		}
@@ -109,7 +111,7 @@ func (m *model) reap() (freed int, suspects bool) {
 	return freed, suspects
 }
 
-// register adds a host and lets what is parked go on.
+// register adds a host and lets what is parked go on, if the host can.
 func (m *model) register(h stack.Host, exclusive bool) {
 	for i := range m.hosts {
 		if exclusive && m.hosts[i].name == h.Name {
@@ -118,7 +120,7 @@ func (m *model) register(h stack.Host, exclusive bool) {
 	}
 	m.hosts = append(m.hosts, modelHost{id: h.ID, name: h.Name, live: true})
 	for _, r := range m.rows {
-		if r.Stuck && !(r.Crashes >= quarantine && r.CrashSequence == r.Sequence) {
+		if r.Stuck && r.runs(h) && !(r.Crashes >= quarantine && r.CrashSequence == r.Sequence) {
 			r.Stuck, r.RunStuck = false, false
 		}
 	}

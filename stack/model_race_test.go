@@ -241,7 +241,8 @@ func (w *world) explain(verbs [2]verb, got [2]answer, locked uuid.UUID) {
 }
 
 // skips are the sets of rows that a verb which goes over many rows may have missed:
-// of those that are locked, or that the other verb changes.
+// of those that are locked, or that the other verb changes, and the bodies above
+// them, which it locks.
 func (w *world) skips(verbs [2]verb, got [2]answer, locked uuid.UUID) []map[uuid.UUID]bool {
 	sets := []map[uuid.UUID]bool{{}}
 	for i, v := range verbs {
@@ -255,6 +256,16 @@ func (w *world) skips(verbs [2]verb, got [2]answer, locked uuid.UUID) []map[uuid
 		for _, r := range other.rows {
 			if was := w.m.row(r.ID); was == nil || was.shape != r.shape {
 				rows[r.ID] = true
+			}
+		}
+		for _, row := range slices.Collect(maps.Keys(rows)) {
+			if r := other.row(row); r != nil && r.Parent != uuid.Nil {
+				rows[r.Parent] = true
+			}
+		}
+		for _, row := range verbs[1-i].about {
+			if r := other.row(row); r != nil && r.Parent != uuid.Nil {
+				rows[r.Parent] = true
 			}
 		}
 		for row := range rows {

@@ -155,6 +155,9 @@ func (w *world) open(c claimed) verb {
 		do: func(ctx context.Context) answer {
 			claim := c.claim
 			err := w.d.store.Open(ctx, c.host, &claim)
+			if err == nil {
+				err = w.d.store.LoadSnapshot(ctx, claim.Body)
+			}
 			return answer{err: err, body: claim.Body, claims: []stack.Claim{claim}}
 		},
 		apply: func(m *model, got answer) error {
@@ -217,6 +220,9 @@ func (w *world) hold(h stack.Host, id uuid.UUID) verb {
 	return verb{name: fmt.Sprintf("Held on %s %s", h.Name, id), about: []uuid.UUID{id}, reads: true,
 		do: func(ctx context.Context) answer {
 			b, err := w.d.store.Held(ctx, h, id)
+			if err == nil {
+				err = w.d.store.LoadSnapshot(ctx, b)
+			}
 			return answer{err: err, body: b}
 		},
 		apply: func(m *model, got answer) error {

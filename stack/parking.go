@@ -53,19 +53,26 @@ func (s *Store) parkLost(ctx context.Context, act, sql string, args pgx.StrictNa
 	return rows, err
 }
 
+// unparkOrder: whoever waits for rows does so for callers before their calls.
+var unparkOrder = map[string]string{" skip locked": "coalesce(s.engine, '')", "": "s.id"}
+
 // unpark lets every parked row try again that the new host h could go on with, but
 // those that wait for a key or are in quarantine: h may have the image or the
 // memory that the others lack.
 func (s *Store) unpark(ctx context.Context, h Host) error {
 	const limit = 1000
-	for n := limit; n == limit; {
+	locked := " skip locked" // those that somebody has are few: they come last, and are waited for
+	for n := limit; n == limit || locked != ""; {
+		if n < limit {
+			locked = ""
+		}
 		err := s.pool.QueryRow(ctx, `/* unpark */
 			with found as (
 				select s.id from public.stack_runs s
 				where s.status in ('pending', 'pending_resume', 'pending_execution') and s.stuck_reason is not null and s.stuck_key is null
 					and coalesce(s.engine, '') = any(@engines) and `+fitsSQL+`
 					and not exists (select from amber.crashes c where c.stack_run_id = s.id and c.sequence = s.sequence and c.times >= @most)
-				limit @limit for update of s skip locked
+				order by `+unparkOrder[locked]+` limit @limit for update of s`+locked+`
 			), freed as (
 				update public.stack_runs s set stuck_reason = null, updated_at = now() from found where s.id = found.id
 				returning s.child_task_run_id
