@@ -149,7 +149,7 @@ func (s *Store) Reap(ctx context.Context) (freed int, suspects bool, err error) 
 				returning s.child_task_run_id, s.stuck_reason
 			), told as (
 				update public.task_runs t set stuck_reason = f.stuck_reason, updated_at = now()
-				from freed f where t.id = f.child_task_run_id and f.stuck_reason is not null
+				from freed f where t.id = f.child_task_run_id and t.id = any(array(select child_task_run_id from freed)) and f.stuck_reason is not null
 					and t.status not in ('completed', 'failed', 'cancelled')
 			), counted as (
 				insert into amber.crashes (stack_run_id, sequence, times)

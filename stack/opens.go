@@ -93,7 +93,7 @@ func (s *Store) UnparkOpenable(ctx context.Context, limit int) (rows int, err er
 			returning s.child_task_run_id
 		), told as (
 			update public.task_runs t set stuck_reason = null, updated_at = now()
-			from freed f where t.id = f.child_task_run_id
+			where t.id = any(array(select child_task_run_id from freed))
 		)
 		select count(*) from freed`,
 		pgx.StrictNamedArgs{"keys": s.ring.IDs(), "limit": limit}).Scan(&rows)

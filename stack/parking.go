@@ -46,7 +46,7 @@ func (s *Store) parkLost(ctx context.Context, act, sql string, args pgx.StrictNa
 		}
 		return tx.QueryRow(ctx, sql+`, told as (
 				update public.task_runs t set stuck_reason = p.stuck_reason, updated_at = now()
-				from parked p where t.id = p.child_task_run_id and t.status not in ('completed', 'failed', 'cancelled')
+				from parked p where t.id = p.child_task_run_id and t.id = any(array(select child_task_run_id from parked)) and t.status not in ('completed', 'failed', 'cancelled')
 			)
 			select count(*) from parked`, args).Scan(&rows)
 	})
