@@ -146,6 +146,15 @@ func (s *soaked) inside() (is inside) {
 	return is
 }
 
+// await returns when so many calls have been made.
+func (s *soaked) await(calls int) (is inside) {
+	s.d.t.Helper()
+	for is = s.inside(); is.Made < int64(calls); is = s.inside() {
+		time.Sleep(20 * time.Millisecond) // polls another process
+	}
+	return is
+}
+
 // sample is how large everything is at one moment, by what it is.
 type sample map[string]float64
 
@@ -291,13 +300,7 @@ func TestSoak(t *testing.T) {
 	const parts, warmUp = 15, 3 // until the first minute's dead rows are vacuumed, tables grow
 	var samples []sample
 	for part := 1; part <= parts; part++ {
-		var is inside
-		for {
-			if is = s.inside(); is.Made >= int64(calls*part/(parts+1)) {
-				break
-			}
-			time.Sleep(20 * time.Millisecond) // polls another process
-		}
+		is := s.await(calls * part / (parts + 1))
 		if !long {
 			d.exec(`vacuum public.task_runs, public.stack_runs, amber.snapshots, amber.increments, amber.replies`)
 		}
@@ -307,6 +310,7 @@ func TestSoak(t *testing.T) {
 			now["RSS, KiB"]/1024, now["heap"]/(1<<20), now["amber.snapshots, bytes"]/(1<<20), now["amber.snapshots, dead rows"],
 			now["public.stack_runs, bytes per row"], now["public.stack_runs, dead rows per row"])
 	}
+	s.await(calls)
 	for _, id := range runs {
 		d.eventually("it has ended", func() bool {
 			return d.count(`select count(*) from task_runs where id = $1 and status = 'completed' and result = 'true'`, id) == 1
