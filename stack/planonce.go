@@ -25,7 +25,7 @@ func PlanOnce(config *pgxpool.Config) {
 				return err
 			}
 		}
-		if _, err := c.PgConn().Exec(ctx, planOnceSQL).ReadAll(); err != nil {
+		if _, err := c.Exec(ctx, planOnceSQL, pgx.QueryExecModeSimpleProtocol); err != nil {
 			return fmt.Errorf("have statements planned once: %w", err)
 		}
 		return nil
