@@ -71,7 +71,7 @@ func (r *replay) checkOthers(lines []string) {
 	left := 0
 	for _, line := range lines {
 		switch {
-		case strings.HasPrefix(line, "The task ended "):
+		case strings.HasPrefix(line, "The task ended "), strings.HasPrefix(line, "The task failed while "):
 			left++
 		case strings.Contains(line, " failed and nothing awaited it: ") && r.forgets:
 		default:
