@@ -100,30 +100,32 @@ func playHeap(ctx context.Context, c child) error {
 	}
 }
 
-// TestHeap: what bodies that wait hold does not grow with their number.
-func TestHeap(t *testing.T) {
-	t.Parallel()
+// BenchmarkHeap: what bodies that wait hold does not grow with their number. It
+// takes half a minute for each, and fails if it does.
+func BenchmarkHeap(b *testing.B) {
 	for _, c := range []struct {
 		task           string
 		mib, few, many int
-	}{{"remembers", 3, 16, 48}, {"naps", 7, 6, 24}} {
-		t.Run(c.task, func(t *testing.T) {
-			task, mib, few, many := c.task, c.mib, c.few, c.many
-			d := newDB(t, heapTasks)
+	}{{"remembers", 3, 16, 48}, {"naps", 7, 6, 36}} {
+		b.Run(c.task, func(b *testing.B) {
+			d := newDB(b, heapTasks)
 			heap := func(runs int) (bytes int) {
-				t.Helper()
-				cmd := d.command("heap", fmt.Sprint(task, " ", runs, " ", mib))
+				b.Helper()
+				cmd := d.command("heap", fmt.Sprint(c.task, " ", runs, " ", c.mib))
 				cmd.Stderr = os.Stderr
 				out, err := cmd.Output()
 				if _, scanErr := fmt.Sscan(string(out), &bytes); err != nil || scanErr != nil {
-					t.Fatalf("host: %v, %q\n%s", err, out, d.dump())
+					b.Fatalf("host: %v, %q\n%s", err, out, d.dump())
 				}
 				return bytes
 			}
-			a, b := heap(few), heap(many)
-			t.Logf("the heap grew by %d MiB for %d runs, by %d MiB for %d", a>>20, few, b>>20, many)
-			if b > a+(many-few)*mib<<20/2 {
-				t.Errorf("the heap grew by %d MiB for %d runs and by %d MiB for %d: runs that wait have %d MiB each", a>>20, few, b>>20, many, mib)
+			for b.Loop() {
+				few, many := heap(c.few), heap(c.many)
+				b.ReportMetric(float64(few)/(1<<20), fmt.Sprintf("MiB/%d-runs", c.few))
+				b.ReportMetric(float64(many)/(1<<20), fmt.Sprintf("MiB/%d-runs", c.many))
+				if many > few+(c.many-c.few)*c.mib<<20/2 {
+					b.Errorf("the heap grew by %d MiB for %d runs and by %d MiB for %d: runs that wait have %d MiB each", few>>20, c.few, many>>20, c.many, c.mib)
+				}
 			}
 		})
 	}
