@@ -5,7 +5,7 @@
 //	go run ./internal/fault/faults -trees 10000
 //
 // It needs the source and Go, to build hosts with failpoints. It exits with 1 if
-// there are violations.
+// there are violations, or anything is odd.
 package main
 
 import (
@@ -30,6 +30,10 @@ func main() {
 	flag.BoolVar(&o.Fsync, "fsync", true, "whether Postgres waits for the disk")
 	flag.StringVar(&o.Dir, "dir", "", "directory for everything; it must not be there (default a new one that is removed)")
 	flag.Parse()
+	if flag.NArg() > 0 || o.Trees < 1 || o.Hosts < 1 || o.Flying < 1 || o.Every <= 0 {
+		fmt.Fprintln(os.Stderr, "faults: no arguments, please, and 1 or more of trees, hosts, flying, and time between faults")
+		os.Exit(2)
+	}
 	os.Exit(run(o))
 }
 
@@ -56,7 +60,7 @@ func run(o harness.Options) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 2
 	}
-	if report.Violations() > 0 || report.Restless > 0 {
+	if report.Violations() > 0 || report.Restless > 0 || len(report.Odd) > 0 {
 		return 1
 	}
 	return 0

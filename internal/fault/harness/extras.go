@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"net/http"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/amberhost/amber/internal/failpoint"
 	"github.com/amberhost/amber/stack"
@@ -151,6 +153,29 @@ func (p *play) insertBroken(ctx context.Context) {
 	p.broken = append(p.broken, ghost, gone)
 }
 
+// checkParked looks at what is parked at the end: what nobody can go on with should
+// be, and nothing else, of which the auditor would say that it is listed as stuck.
+func (p *play) checkParked(ctx context.Context) error {
+	rows, err := p.database.pool.Query(ctx, `select id, stuck_reason from public.stack_runs where stuck_reason is not null`)
+	if err != nil {
+		return err
+	}
+	var id uuid.UUID
+	var why string
+	_, err = pgx.ForEachRow(rows, []any{&id, &why}, func() error {
+		if slices.Contains(p.broken, id) {
+			p.report.Parked++
+		} else {
+			p.odd(fmt.Sprintf("%s is parked: %s", id, why))
+		}
+		return nil
+	})
+	if err == nil && p.report.Parked != len(p.broken) {
+		p.odd(fmt.Sprintf("%d of the %d rows are parked that nobody can go on with", p.report.Parked, len(p.broken)))
+	}
+	return err
+}
+
 // endBroken ends what nothing else will, as an operator does.
 func (p *play) endBroken(ctx context.Context) error {
 	_, err := p.database.pool.Exec(ctx, `
@@ -159,9 +184,6 @@ func (p *play) endBroken(ctx context.Context) error {
 			returning child_task_run_id
 		)
 		update public.task_runs t set status = 'cancelled', stuck_reason = null, ended_at = now() from rows where t.id = rows.child_task_run_id`, p.broken)
-	if err == nil && len(p.broken) > 0 && p.report.Parked == 0 {
-		p.odd("what nobody can go on with was not parked")
-	}
 	return err
 }
 

@@ -371,7 +371,7 @@ func (p *play) release(ctx context.Context) {
 
 // judge has the auditor look.
 func (p *play) judge(ctx context.Context, roots []root) (err error) {
-	if err := p.database.pool.QueryRow(ctx, `select count(*) from public.stack_runs where stuck_reason is not null`).Scan(&p.report.Parked); err != nil {
+	if err := p.checkParked(ctx); err != nil {
 		return err
 	}
 	if err := p.checkExtras(ctx); err != nil {
