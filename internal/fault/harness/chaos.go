@@ -3,6 +3,7 @@ package harness
 import (
 	"context"
 	"fmt"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -27,6 +28,16 @@ var faults = []fault{
 		}
 		pause(ctx, Lease+Lease/2)
 		return done(h.signal(syscall.SIGCONT, ""))
+	}},
+	{longStop, 1, func(ctx context.Context, _ *play, h *hostProcess) error {
+		if !h.signal(syscall.SIGSTOP, "") {
+			return errNoFault
+		}
+		go func() {
+			pause(ctx, time.Minute)
+			h.signal(syscall.SIGCONT, "")
+		}()
+		return nil
 	}},
 	{"connections cut", 8, func(_ context.Context, _ *play, h *hostProcess) error { return done(h.proxy.Cut() > 0) }},
 	{"connections cut before commits", 8, func(ctx context.Context, p *play, h *hostProcess) error {
@@ -53,6 +64,13 @@ var faults = []fault{
 	}},
 	{"Postgres restarted, immediately", 1, func(ctx context.Context, p *play, _ *hostProcess) error {
 		return p.database.restart(context.WithoutCancel(ctx))
+	}},
+	{failOver, 1, func(ctx context.Context, p *play, _ *hostProcess) error {
+		return p.database.failOver(context.WithoutCancel(ctx), func(address string) {
+			for _, h := range p.hosts {
+				h.proxy.Move(address)
+			}
+		})
 	}},
 	{"Postgres read-only", 1, func(ctx context.Context, p *play, _ *hostProcess) error {
 		if err := p.database.readOnly(ctx, true); err != nil {
@@ -96,8 +114,15 @@ func cutAtCommits(ctx context.Context, p *play, h *hostProcess, before, after in
 	return done(h.proxy.Cuts() > cuts)
 }
 
-// longSilence is for long runs.
-const longSilence = "half a minute of silence of Postgres"
+// These take longer than all of a short run, or as long.
+const (
+	longStop    = "stopped for a minute"
+	longSilence = "half a minute of silence of Postgres"
+	failOver    = "fail-over to another Postgres"
+)
+
+// long is how many trees make a run a long one.
+const long = 2000
 
 // spoil does one fault after another until ctx ends.
 func (p *play) spoil(ctx context.Context) {
@@ -112,8 +137,8 @@ func (p *play) spoil(ctx context.Context) {
 			if n -= f.weight; n >= 0 {
 				continue
 			}
-			if f.name == longSilence && p.Trees < 2000 {
-				break // it would take most of the time
+			if p.Trees < long && slices.Contains([]string{longStop, longSilence, failOver}, f.name) {
+				break
 			}
 			h := p.hosts[p.rand.IntN(len(p.hosts))]
 			switch err := f.do(ctx, p, h); {

@@ -97,7 +97,7 @@ func (p *play) insert(ctx context.Context, n int) {
 // with either. It dies at points as hosts do.
 func (p *play) reseal(ctx context.Context, n int) {
 	h := p.hosts[n%len(p.hosts)]
-	url, err := h.proxy.URL(p.database.url)
+	url, err := h.proxy.URL(p.database.where())
 	if err != nil {
 		return
 	}

@@ -73,7 +73,7 @@ type play struct {
 	database         *database
 	ledger           *ledger.Ledger
 	at               string // URL of the ledger
-	secrets          secrets
+	secrets          *secrets
 	store            *stack.Store
 	hosts            []*hostProcess
 	points           []string
@@ -148,7 +148,7 @@ func (p *play) prepare(ctx context.Context) (err error) {
 	if p.secrets, err = newSecrets(); err != nil {
 		return err
 	}
-	ring, err := keys.ParseRing(p.secrets.ring(0))
+	ring, err := keys.ParseRing(p.secrets.whole())
 	if err != nil {
 		return err
 	}
@@ -176,7 +176,7 @@ func (p *play) program() string { return filepath.Join(p.Dir, "amber") }
 // migrate makes the tables, and the history that the auditor reads.
 func (p *play) migrate(ctx context.Context) error {
 	cmd := exec.CommandContext(ctx, p.program(), "migrate")
-	cmd.Env = p.env(0, p.database.url)
+	cmd.Env = p.env(0, p.database.where())
 	cmd.Dir = p.Dir
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("migrate: %w\n%s", err, out)
@@ -251,6 +251,10 @@ feed:
 		}
 		if time.Since(told) > 5*time.Second {
 			told = time.Now()
+			if p.secrets.know(2 + rings*i/p.Trees) {
+				p.database.spoil(5 * time.Second) // a host that is starting may not know it, and refuse
+				p.count(p.report.Faults, "a new key")
+			}
 			fmt.Fprintf(p.Say, "%d of %d trees, %d effects, %d deaths at points\n", p.ended.Load(), p.Trees, len(p.ledger.Entries()), p.deaths())
 		}
 	}

@@ -2,9 +2,6 @@ package harness
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
@@ -19,42 +16,11 @@ import (
 
 	"github.com/amberhost/amber/internal/failpoint"
 	"github.com/amberhost/amber/internal/fault/pgproxy"
-	"github.com/amberhost/amber/supabase/keys"
 )
 
 // Lease is how long the leases of the hosts are: a host that is stopped for
 // longer has lost everything it held.
 const Lease = 2 * time.Second
-
-// secrets are what hosts know and nobody else may.
-type secrets struct{ amberKeys, nextKey, jwtSecret, serviceKey string }
-
-// ring is the keys of host n: all have both, and half of them seal with each.
-func (s secrets) ring(n int) string {
-	if n%2 == 0 {
-		return s.amberKeys + "," + s.nextKey
-	}
-	return s.nextKey + "," + s.amberKeys
-}
-
-func newSecrets() (s secrets, err error) {
-	key, secret := make([]byte, 32), make([]byte, 32)
-	rand.Read(key) // never fails
-	rand.Read(secret)
-	s.amberKeys = "fault:" + base64.StdEncoding.EncodeToString(key)
-	rand.Read(key)
-	s.nextKey = "next:" + base64.StdEncoding.EncodeToString(key)
-	s.jwtSecret = hex.EncodeToString(secret)
-	s.serviceKey, err = keys.SignJWT(s.jwtSecret, map[string]any{"role": "service_role", "iss": "amber", "exp": time.Now().Add(24 * time.Hour).Unix()})
-	return s, err
-}
-
-// all are the secrets as the auditor looks for them.
-func (s secrets) all(d *database) map[string][]byte {
-	key, _ := base64.StdEncoding.DecodeString(strings.TrimPrefix(s.amberKeys, "fault:"))
-	next, _ := base64.StdEncoding.DecodeString(strings.TrimPrefix(s.nextKey, "next:"))
-	return map[string][]byte{"AMBER_KEYS": key, "AMBER_KEYS, the second": next, "SUPABASE_JWT_SECRET": []byte(s.jwtSecret), "service key": []byte(s.serviceKey), "database password": []byte(d.password)}
-}
 
 // env is what host n is started with.
 func (p *play) env(n int, database string, more ...string) []string {
@@ -63,6 +29,7 @@ func (p *play) env(n int, database string, more ...string) []string {
 		"AMBER_DATABASE_URL=" + database, "AMBER_KEYS=" + p.secrets.ring(n), "SUPABASE_JWT_SECRET=" + p.secrets.jwtSecret,
 		"AMBER_SERVICE_ROLE_KEY=" + p.secrets.serviceKey, "AMBER_CACHE=" + filepath.Join(p.Dir, "cache"),
 		"AMBER_POOL_SIZE=8", "AMBER_DRAIN=2s", "AMBER_LOG_LEVEL=warn",
+		fmt.Sprintf("AMBER_LIMIT_MEMORY=%dMiB", 64+n), // each has an image of its own, and loads those of others
 	}, more...)
 }
 
@@ -84,7 +51,7 @@ type hostProcess struct {
 
 func (p *play) startHosts(ctx context.Context) error {
 	for n := range p.Hosts {
-		proxy, err := pgproxy.New(p.database.address)
+		proxy, err := pgproxy.New(address(p.database.port()))
 		if err != nil {
 			return err
 		}
@@ -143,7 +110,7 @@ func (h *hostProcess) live(ctx context.Context) {
 
 // lead leads one life. It fails if that ended as none should.
 func (h *hostProcess) lead(ctx context.Context, life int) error {
-	url, err := h.proxy.URL(h.play.database.url)
+	url, err := h.proxy.URL(h.play.database.where())
 	if err != nil {
 		return err
 	}
@@ -214,8 +181,10 @@ func (p *play) countDeaths(log string, f func()) (deaths int) {
 // armed is how many points a life is armed with: the first that it comes to ends it.
 const armed = 6
 
-// arm chooses the points of a life among those that are wanted, nil for all, half
-// of them those at which the fewest died, and how often it passes them.
+// arm chooses the points of a life among those that are wanted, nil for all. Half
+// of the lives are for the points at which none has ended yet: they are armed with
+// nothing else, so that they come to what is rare. The others are armed with any,
+// half of them those at which the fewest ended, and pass them some times.
 func (p *play) arm(wanted func(string) bool) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -227,13 +196,17 @@ func (p *play) arm(wanted func(string) bool) string {
 		j := p.rand.IntN(i + 1)
 		candidates[i], candidates[j] = candidates[j], candidates[i]
 	}
-	if len(candidates) > armed {
+	unhit := slices.DeleteFunc(slices.Clone(candidates), func(point string) bool { return p.report.Kills[point] > 0 })
+	hunting := len(unhit) > 0 && p.rand.IntN(2) == 0
+	if hunting {
+		candidates = unhit
+	} else if len(candidates) > armed {
 		slices.SortStableFunc(candidates[armed/2:], func(a, b string) int { return p.report.Kills[a] - p.report.Kills[b] })
 	}
 	var list []string
 	for i, point := range candidates[:min(armed, len(candidates))] {
 		times := 1 + p.rand.IntN(30)
-		if i == 0 && p.rand.IntN(3) == 0 { // what is passed but once in a life
+		if hunting || i == 0 && p.rand.IntN(3) == 0 { // what is passed but once in a life
 			times = 1
 		}
 		list = append(list, fmt.Sprintf("%s=%d", point, times))

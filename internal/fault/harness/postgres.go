@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -25,48 +24,66 @@ const maxConnections = "80"
 
 // database is a Postgres of the harness's own.
 type database struct {
-	dir      string
-	config   local.Config
-	url      string
-	address  string // host:port
+	root     string // for all servers' directories
 	password string
 	pool     *pgxpool.Pool // the harness's own, which goes around the proxies
 
-	mu     sync.Mutex
-	server *local.Server
-	until  time.Time // when a fault of the database is over, about
+	mu      sync.Mutex
+	server  *local.Server
+	config  local.Config
+	servers int       // that there were
+	until   time.Time // when a fault of the database is over, about
+}
+
+// where is the server's URL.
+func (d *database) where() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.server.URL()
+}
+
+// port is the server's.
+func (d *database) port() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.config.Port
+}
+
+func address(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
+
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	return l.Addr().(*net.TCPAddr).Port, l.Close()
 }
 
 func startDatabase(ctx context.Context, dir string, fsync bool) (*database, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := freePort()
 	if err != nil {
 		return nil, err
 	}
-	port := l.Addr().(*net.TCPAddr).Port
-	_ = l.Close()
 	settings := map[string]string{"max_connections": maxConnections}
 	if !fsync {
 		settings["fsync"], settings["full_page_writes"] = "off", "off"
 	}
-	d := &database{dir: dir, config: local.Config{Dir: dir, Port: port, BinDir: os.Getenv("AMBER_POSTGRES_BIN"), Settings: settings}}
+	d := &database{root: dir, servers: 1, config: local.Config{Dir: dir, Port: port, BinDir: os.Getenv("AMBER_POSTGRES_BIN"), Settings: settings}}
 	if d.server, err = local.Start(ctx, d.config); err != nil {
 		return nil, fmt.Errorf("start Postgres: %w", err)
 	}
-	u, err := url.Parse(d.server.URL())
+	config, err := pgxpool.ParseConfig(d.server.URL())
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, d.server.Stop(ctx))
 	}
-	d.address = fmt.Sprintf("127.0.0.1:%d", port)
-	u.Host = d.address
-	d.url = u.String()
-	d.password, _ = u.User.Password()
-	config, err := pgxpool.ParseConfig(d.url)
-	if err != nil {
-		return nil, err
-	}
+	d.password = config.ConnConfig.Password
 	config.MaxConns = 16
 	config.MinConns = 8 // it must be heard when there are no more for anybody
 	config.ConnConfig.RuntimeParams["default_transaction_read_only"] = "off"
+	config.BeforeConnect = func(_ context.Context, c *pgx.ConnConfig) error {
+		c.Port = uint16(d.port()) // of the server that there is now
+		return nil
+	}
 	d.pool, err = pgxpool.NewWithConfig(ctx, config)
 	return d, err
 }
@@ -85,27 +102,50 @@ func (d *database) restart(ctx context.Context) error {
 	d.spoil(5 * time.Second)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	text, err := os.ReadFile(filepath.Join(d.dir, "data", "postmaster.pid"))
-	if err != nil {
+	if err := d.crash(ctx); err != nil {
 		return fmt.Errorf("restart Postgres: %w", err)
 	}
-	pid, err := strconv.Atoi(strings.TrimSpace(strings.SplitN(string(text), "\n", 2)[0]))
-	if err != nil || pid <= 1 {
-		return fmt.Errorf("restart Postgres: pid %d: %w", pid, err)
+	for try := 0; ; try++ {
+		server, err := local.Start(ctx, d.config)
+		if err == nil {
+			d.server = server
+			return nil
+		}
+		if try == 20 || ctx.Err() != nil {
+			return err
+		}
+		time.Sleep(200 * time.Millisecond) // its port may not be free yet
+	}
+}
+
+// crash ends the server at once, which leaves everything to recovery. The caller
+// holds d.mu.
+func (d *database) crash(ctx context.Context) error {
+	pid, err := pidIn(d.config.Dir)
+	if err != nil {
+		return err
 	}
 	if err := syscall.Kill(pid, syscall.SIGQUIT); err != nil {
-		return fmt.Errorf("restart Postgres: %w", err)
+		return err
 	}
 	_ = d.server.Wait(ctx) // tells how it died
 	if err := d.server.Stop(ctx); err != nil && ctx.Err() != nil {
 		return err
 	}
-	for try := 0; ; try++ {
-		if d.server, err = local.Start(ctx, d.config); err == nil || try == 20 || ctx.Err() != nil {
-			return err
-		}
-		time.Sleep(200 * time.Millisecond) // its port may not be free yet
+	return nil
+}
+
+// pidIn is the process of the server in a directory.
+func pidIn(dir string) (int, error) {
+	text, err := os.ReadFile(filepath.Join(dir, "data", "postmaster.pid"))
+	if err != nil {
+		return 0, err
 	}
+	pid, err := strconv.Atoi(strings.TrimSpace(strings.SplitN(string(text), "\n", 2)[0]))
+	if err == nil && pid <= 1 {
+		err = fmt.Errorf("pid %d", pid)
+	}
+	return pid, err
 }
 
 // readOnly makes every new transaction of others read-only, or not.
@@ -126,7 +166,7 @@ func (d *database) fill(ctx context.Context) (release func(), n int) {
 	d.spoil(5 * time.Second)
 	var conns []*pgx.Conn
 	for len(conns) < 200 {
-		c, err := pgx.Connect(ctx, d.url)
+		c, err := pgx.Connect(ctx, d.where())
 		if err != nil {
 			break
 		}

@@ -20,13 +20,13 @@ import (
 // are safe for concurrent use. Clients must not use TLS.
 type Proxy struct {
 	listener net.Listener
-	upstream string
 	work     sync.WaitGroup
 
-	mu     sync.Mutex
-	conns  map[*link]struct{}
-	silent chan struct{} // closed when silence ends; nil: there is none
-	closed bool
+	mu       sync.Mutex
+	upstream string
+	conns    map[*link]struct{}
+	silent   chan struct{} // closed when silence ends; nil: there is none
+	closed   bool
 
 	cutBefore, cutAfter atomic.Int64 // commits that are still to be spoiled
 	cuts                atomic.Int64 // connections that were cut at a commit
@@ -73,6 +73,14 @@ func (p *Proxy) Close() {
 	p.Speak()
 	p.Cut()
 	p.work.Wait()
+}
+
+// Move has new connections lead to the Postgres at host:port, and cuts the others.
+func (p *Proxy) Move(upstream string) {
+	p.mu.Lock()
+	p.upstream = upstream
+	p.mu.Unlock()
+	p.Cut()
 }
 
 // Cut cuts all connections that there are and returns how many.
@@ -137,9 +145,12 @@ func (p *Proxy) accept() {
 
 func (p *Proxy) serve(client net.Conn) {
 	p.hold()
+	p.mu.Lock()
+	upstream := p.upstream
+	p.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	server, err := new(net.Dialer).DialContext(ctx, "tcp", p.upstream)
+	server, err := new(net.Dialer).DialContext(ctx, "tcp", upstream)
 	if err != nil {
 		_ = client.Close()
 		return
