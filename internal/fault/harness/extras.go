@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -107,9 +109,21 @@ func (p *play) reseal(ctx context.Context, n int) {
 		cmd.Dir = p.Dir
 		log := fmt.Sprintf("%s/points-cli", p.Dir)
 		cmd.Env = p.env(n, url, failpoint.Env+"="+p.arm(resealPoint), failpoint.LogEnv+"="+log)
-		p.countDeaths(log, func() { _ = cmd.Run() })
+		var out []byte
+		p.countDeaths(log, func() { out, _ = cmd.CombinedOutput() })
+		p.logCLI(words, out)
 		cancel()
 	}
+}
+
+// logCLI keeps what amber keys said.
+func (p *play) logCLI(words []string, out []byte) {
+	f, err := os.OpenFile(filepath.Join(p.Dir, "cli.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	fmt.Fprintf(f, "--- %s\n%s", strings.Join(words, " "), out)
 }
 
 // resealPoint says which points lie on the way of amber keys.

@@ -219,6 +219,7 @@ func (p *play) play(ctx context.Context) ([]root, error) {
 	var spoiling sync.WaitGroup
 	spoiling.Go(func() { p.spoil(faults) })
 	spoiling.Go(func() { p.visit(faults) })
+	spoiling.Go(func() { p.look(faults) })
 	resting, wake := context.WithCancel(ctx)
 	defer wake()
 	go p.release(resting)
@@ -251,9 +252,9 @@ feed:
 		}
 		if time.Since(told) > 5*time.Second {
 			told = time.Now()
-			if p.secrets.know(2 + rings*i/p.Trees) {
-				p.database.spoil(5 * time.Second) // a host that is starting may not know it, and refuse
+			if p.secrets.know(3 + (rings-2)*i/p.Trees) {
 				p.count(p.report.Faults, "a new key")
+				spoiling.Go(func() { p.renew(faults) })
 			}
 			fmt.Fprintf(p.Say, "%d of %d trees, %d effects, %d deaths at points\n", p.ended.Load(), p.Trees, len(p.ledger.Entries()), p.deaths())
 		}

@@ -152,6 +152,15 @@ func (h *hostProcess) lead(ctx context.Context, life int) error {
 	return fmt.Errorf("%w: see %s", err, path)
 }
 
+// renew tells the hosts to leave, one after another, as whoever gives them other
+// settings does.
+func (p *play) renew(ctx context.Context) {
+	for _, h := range p.hosts {
+		h.signal(syscall.SIGTERM, "told to leave")
+		pause(ctx, 2*time.Second)
+	}
+}
+
 // signal sends a signal to the host, if it lives, and notes why.
 func (h *hostProcess) signal(s syscall.Signal, why string) bool {
 	h.mu.Lock()
@@ -182,9 +191,9 @@ func (p *play) countDeaths(log string, f func()) (deaths int) {
 const armed = 6
 
 // arm chooses the points of a life among those that are wanted, nil for all. Half
-// of the lives are for the points at which none has ended yet: they are armed with
-// nothing else, so that they come to what is rare. The others are armed with any,
-// half of them those at which the fewest ended, and pass them some times.
+// of the lives are for the points at which none has ended yet: they end at the
+// first of those that they come to. The others are armed with a few of any, half
+// of them those at which the fewest ended, and pass them some times.
 func (p *play) arm(wanted func(string) bool) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -197,16 +206,19 @@ func (p *play) arm(wanted func(string) bool) string {
 		candidates[i], candidates[j] = candidates[j], candidates[i]
 	}
 	unhit := slices.DeleteFunc(slices.Clone(candidates), func(point string) bool { return p.report.Kills[point] > 0 })
-	hunting := len(unhit) > 0 && p.rand.IntN(2) == 0
-	if hunting {
-		candidates = unhit
-	} else if len(candidates) > armed {
+	var list []string
+	if len(unhit) > 0 && p.rand.IntN(2) == 0 {
+		for _, point := range unhit {
+			list = append(list, point+"=1")
+		}
+		return strings.Join(list, ";")
+	}
+	if len(candidates) > armed {
 		slices.SortStableFunc(candidates[armed/2:], func(a, b string) int { return p.report.Kills[a] - p.report.Kills[b] })
 	}
-	var list []string
 	for i, point := range candidates[:min(armed, len(candidates))] {
 		times := 1 + p.rand.IntN(30)
-		if hunting || i == 0 && p.rand.IntN(3) == 0 { // what is passed but once in a life
+		if i == 0 && p.rand.IntN(3) == 0 { // what is passed but once in a life
 			times = 1
 		}
 		list = append(list, fmt.Sprintf("%s=%d", point, times))

@@ -16,7 +16,8 @@ import (
 const rings = 8
 
 // secrets are what hosts know and nobody else may. Keys are rotated while hosts
-// run: a new one is known to the lives that begin after it.
+// run, as amber wants it: a new one is known to the lives that begin after it, and
+// seals only in those that begin after the next.
 type secrets struct {
 	keys       []string // base64
 	jwtSecret  string
@@ -28,7 +29,7 @@ type secrets struct {
 
 func newSecrets() (*secrets, error) {
 	secret := make([]byte, 32)
-	s := &secrets{known: 2}
+	s := &secrets{known: 3}
 	for range rings {
 		rand.Read(secret) // never fails
 		s.keys = append(s.keys, base64.StdEncoding.EncodeToString(secret))
@@ -53,11 +54,11 @@ func (s *secrets) know(n int) bool {
 }
 
 // ring is the keys of host n if it starts now: half of the hosts seal with the
-// newest, half with the one before.
+// one before the newest, half with the one before that.
 func (s *secrets) ring(n int) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.list(s.known, s.known-1-n%2)
+	return s.list(s.known, s.known-2-n%2)
 }
 
 // whole is the ring of all keys that there will ever be; it seals with the first.

@@ -60,29 +60,37 @@ func (p *play) ask(ctx context.Context, method, path string, body any, wait stri
 	return errors.New(res.Status)
 }
 
-// visit does what clients do that look on: it makes hosts come to points that no
-// task leads to.
+// visit does now and then what leads hosts to points that no tree leads to.
 func (p *play) visit(ctx context.Context) {
 	for n := 0; ctx.Err() == nil; n++ {
-		pause(ctx, 20*time.Millisecond)
-		switch { // now and then
-		case n%300 == 10:
-			p.startExtra(ctx, "fault-wide", 280, "280")
-		case n%100 == 20:
-			p.startExtra(ctx, "fault-big", 20, "20")
-		case n%50 == 30:
-			p.startExtra(ctx, "fault-wait", n, fmt.Sprintf(`[%d,"answered"]`, n))
-		case n%50 == 35:
-			p.startExtra(ctx, "fault-race", n, fmt.Sprint(n))
-		case n%20 == 5:
-			p.insert(ctx, n)
-		case n%100 == 50:
-			p.reseal(ctx, n/100)
+		pause(ctx, 100*time.Millisecond)
+		switch {
 		case n == 3:
 			p.insertBroken(ctx)
-		case n%100 == 60:
+		case n%60 == 10:
+			p.startExtra(ctx, "fault-wide", 280, "280")
+		case n%20 == 4:
+			p.startExtra(ctx, "fault-big", 20, "20")
+		case n%10 == 6:
+			p.startExtra(ctx, "fault-wait", n, fmt.Sprintf(`[%d,"answered"]`, n))
+		case n%10 == 7:
+			p.startExtra(ctx, "fault-race", n, fmt.Sprint(n))
+		case n%4 == 1:
+			p.insert(ctx, n)
+		case n%20 == 12:
+			p.reseal(ctx, n/20)
+		case n%20 == 14:
 			p.spoilImages(ctx)
+		case n%10 == 8:
+			_ = p.answerWaiting(ctx)
 		}
+	}
+}
+
+// look does what clients do that look on.
+func (p *play) look(ctx context.Context) {
+	for ctx.Err() == nil {
+		pause(ctx, 20*time.Millisecond)
 		var run, call string
 		err := p.database.pool.QueryRow(ctx, `
 			select s.child_task_run_id::text, s.id::text from public.stack_runs s where s.child_task_run_id is not null
