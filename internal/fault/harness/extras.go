@@ -22,11 +22,8 @@ import (
 // extra tasks lead hosts to what no tree does. Each has one right result.
 var extraTasks = map[string]string{
 	"fault-leaf": `module.exports = async (n) => n`,
-	// More nested tasks than a host counts by itself.
-	"fault-wide": `module.exports = async (n, { tools }) => {
-		let sum = 0;
-		for (let i = 0; i < n; i += 20) sum += (await Promise.all(Array.from({ length: 20 }, () => tools.tasks.execute('fault-leaf', 1)))).length;
-		return sum }`,
+	// More nested tasks than a host counts by itself, all at once.
+	"fault-wide": `module.exports = async (n, { tools }) => (await Promise.all(Array.from({ length: n }, () => tools.tasks.execute('fault-leaf', 1)))).length`,
 	// A body that holds much, and changes little of it.
 	"fault-big": `module.exports = async (n, { tools }) => {
 		const held = Array.from({ length: 20000 }, (_, i) => 'item ' + i * 7919 % 20011);
@@ -86,9 +83,18 @@ func (p *play) answerWaiting(ctx context.Context) error {
 func (p *play) insert(ctx context.Context, n int) {
 	code := `module.exports = async (n, { tools }) => { await tools.sleep(1); return n }`
 	state, _ := json.Marshal(map[string]any{"task_code": code, "task_name": "fault-own", "input": n})
-	id := uuid.New()
-	if _, err := p.database.pool.Exec(ctx, `
-		insert into public.stack_runs (id, service_name, method_name, args, vm_state) values ($1, 'tasks', 'execute', '[]', $2)`, id, state); err == nil {
+	id, run := uuid.New(), uuid.New()
+	var err error
+	if n%8 == 1 { // with its run
+		_, err = p.database.pool.Exec(ctx, `
+			with run as (insert into public.task_runs (id, task_name, input, status) values ($2, 'fault-own', $3, 'processing'))
+			insert into public.stack_runs (id, parent_task_run_id, service_name, method_name, args, vm_state) values ($1, $2, 'tasks', 'execute', '[]', $4)`,
+			id, run, json.RawMessage(fmt.Sprint(n)), json.RawMessage(state))
+	} else {
+		_, err = p.database.pool.Exec(ctx, `
+			insert into public.stack_runs (id, service_name, method_name, args, vm_state) values ($1, 'tasks', 'execute', '[]', $2)`, id, json.RawMessage(state))
+	}
+	if err == nil {
 		p.mu.Lock()
 		p.inserted = append(p.inserted, extra{id, fmt.Sprint(n)})
 		p.mu.Unlock()
@@ -136,10 +142,11 @@ func resealPoint(point string) bool {
 	return false
 }
 
-// spoilImages has hosts think that images were removed, or not used for long.
-func (p *play) spoilImages(ctx context.Context) {
+// ageImages has hosts think that images were not used for long, of which some are
+// needed and some are not.
+func (p *play) ageImages(ctx context.Context) {
 	_, _ = p.database.pool.Exec(ctx, `update amber.images set used_at = now() - interval '23 hours'`)
-	_, _ = p.database.pool.Exec(ctx, `delete from amber.images`) // all hosts of this build have it in memory
+	_, _ = p.database.pool.Exec(ctx, `insert into amber.images (digest, engine, data, used_at) values (gen_random_uuid()::text::bytea, '', '', now() - interval '2 days')`)
 }
 
 // insertBroken inserts what no host can go on with: a request that is sealed with

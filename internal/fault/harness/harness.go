@@ -238,7 +238,7 @@ func (p *play) play(ctx context.Context) ([]root, error) {
 			}
 		})
 	}
-	told := time.Now()
+	told, rotated := time.Now(), 0
 	var err error
 feed:
 	for i := range p.Trees {
@@ -254,7 +254,9 @@ feed:
 			told = time.Now()
 			if p.secrets.know(3 + (rings-2)*i/p.Trees) {
 				p.count(p.report.Faults, "a new key")
-				spoiling.Go(func() { p.renew(faults) })
+				rotated++
+				turn := rotated
+				spoiling.Go(func() { p.renew(faults, turn) })
 			}
 			fmt.Fprintf(p.Say, "%d of %d trees, %d effects, %d deaths at points\n", p.ended.Load(), p.Trees, len(p.ledger.Entries()), p.deaths())
 		}

@@ -29,7 +29,6 @@ func (p *play) env(n int, database string, more ...string) []string {
 		"AMBER_DATABASE_URL=" + database, "AMBER_KEYS=" + p.secrets.ring(n), "SUPABASE_JWT_SECRET=" + p.secrets.jwtSecret,
 		"AMBER_SERVICE_ROLE_KEY=" + p.secrets.serviceKey, "AMBER_CACHE=" + filepath.Join(p.Dir, "cache"),
 		"AMBER_POOL_SIZE=8", "AMBER_DRAIN=2s", "AMBER_LOG_LEVEL=warn",
-		fmt.Sprintf("AMBER_LIMIT_MEMORY=%dMiB", 64+n), // each has an image of its own, and loads those of others
 	}, more...)
 }
 
@@ -125,6 +124,7 @@ func (h *hostProcess) lead(ctx context.Context, life int) error {
 	cmd.Dir = h.play.Dir
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.Env = h.play.env(h.n, url, fmt.Sprintf("AMBER_PORT=%d", h.port), "AMBER_HOST_NAME="+fmt.Sprint("host", h.n),
+		fmt.Sprintf("AMBER_LIMIT_MEMORY=%dMiB", 64+h.n+h.play.Hosts*(life%4)), // which makes an image of its own
 		"AMBER_FAULT_LEDGER="+h.play.at, "AMBER_FAULT_LEASE="+Lease.String(),
 		failpoint.Env+"="+h.play.arm(nil), failpoint.LogEnv+"="+h.log)
 	deaths := h.play.countDeaths(h.log, func() {
@@ -153,11 +153,25 @@ func (h *hostProcess) lead(ctx context.Context, life int) error {
 }
 
 // renew tells the hosts to leave, one after another, as whoever gives them other
-// settings does.
-func (p *play) renew(ctx context.Context) {
+// settings does. In a long run one sleeps from each time to the next: it lacks the
+// key that the others seal with then, and does what it can before it leaves.
+func (p *play) renew(ctx context.Context, turn int) {
+	var asleep, next *hostProcess
+	if p.Trees >= long {
+		asleep, next = p.hosts[turn%len(p.hosts)], p.hosts[(turn+1)%len(p.hosts)]
+	}
 	for _, h := range p.hosts {
-		h.signal(syscall.SIGTERM, "told to leave")
-		pause(ctx, 2*time.Second)
+		if h != asleep && h != next {
+			h.signal(syscall.SIGTERM, "told to leave")
+			pause(ctx, 2*time.Second)
+		}
+	}
+	if asleep != nil {
+		p.database.spoil(10 * time.Second) // hosts that begin to seal with a key refuse to start beside one that lacks it
+		asleep.signal(syscall.SIGCONT, "")
+		pause(ctx, 4*time.Second)
+		asleep.signal(syscall.SIGTERM, "told to leave")
+		next.signal(syscall.SIGSTOP, "")
 	}
 }
 

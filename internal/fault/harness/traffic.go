@@ -65,7 +65,7 @@ func (p *play) visit(ctx context.Context) {
 	for n := 0; ctx.Err() == nil; n++ {
 		pause(ctx, 100*time.Millisecond)
 		switch {
-		case n == 3:
+		case n%100 == 3:
 			p.insertBroken(ctx)
 		case n%60 == 10:
 			p.startExtra(ctx, "fault-wide", 280, "280")
@@ -80,7 +80,7 @@ func (p *play) visit(ctx context.Context) {
 		case n%20 == 12:
 			p.reseal(ctx, n/20)
 		case n%20 == 14:
-			p.spoilImages(ctx)
+			p.ageImages(ctx)
 		case n%10 == 8:
 			_ = p.answerWaiting(ctx)
 		}
