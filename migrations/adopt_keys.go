@@ -82,7 +82,7 @@ var ownIndexes = strings.Fields(`
 	task_runs_parent_run_id task_runs_queued task_runs_created_at task_runs_idempotency_key
 	stack_runs_parent_stack_run_id stack_runs_parent_task_run_id stack_runs_child_task_run_id stack_runs_claimable
 	stack_runs_sleeping stack_runs_undelivered stack_runs_claimed stack_runs_stuck_key keystore_scope_key_name
-	task_runs_unbegun stack_runs_parent_call stack_runs_free stack_runs_stuck
+	task_runs_unbegun stack_runs_parent_call stack_runs_free stack_runs_stuck stack_runs_deadline
 `)
 
 // primaryKeys makes them, and gives those that are there our names.

@@ -3,6 +3,7 @@ package service
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Error is an error that crosses to JavaScript or HTTP. Its JSON form is what
@@ -13,6 +14,8 @@ type Error struct {
 	Code    string `json:"code,omitempty"`  // stable, for programs: "TASK_NOT_FOUND"
 	Stack   string `json:"stack,omitempty"` // JavaScript stack with the task's own file and lines
 	Status  int    `json:"status,omitempty"`
+
+	RetryAfter time.Duration `json:"-"` // how long the service wants to be left alone; see Retryable
 }
 
 func (e *Error) Error() string {
@@ -43,6 +46,7 @@ const (
 	CodeDepthLimit        = "DEPTH_LIMIT"         // tasks are nested in each other too deep
 	CodeNestedLimit       = "NESTED_LIMIT"        // a run has too many tasks nested in it
 	CodeCancelled         = "CANCELLED"           // the caller ended before this call did
+	CodeTimeout           = "TIMEOUT"             // a call or a run took longer than it may
 	CodeImportUnsupported = "IMPORT_UNSUPPORTED"  // a task used import
 )
 

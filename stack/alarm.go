@@ -59,7 +59,12 @@ func (p *Processor) ring(ctx context.Context, body uuid.UUID) {
 		}
 		host := p.currentHost()
 		for _, a := range due {
-			p.post(ctx, host, a.ending())
+			if a.timer() {
+				p.post(ctx, host, a.ending())
+			}
+		}
+		if body == uuid.Nil {
+			p.wakeDue(ctx)
 		}
 		p.rung(body)
 	}
@@ -116,6 +121,9 @@ func (p *Processor) silence() {
 		for _, a := range of.pending {
 			a.clock.Stop()
 		}
+	}
+	for _, clock := range p.deadlines {
+		clock.Stop()
 	}
 }
 

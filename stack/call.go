@@ -1,10 +1,12 @@
 package stack
 
 import (
+	"cmp"
 	"encoding/json"
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -23,9 +25,14 @@ func (p *Processor) child(c vm.Call, depth int) Child {
 	if secretive, ok := p.cfg.Services[c.Service].(service.Secretive); ok {
 		ch.SecretArgs, _ = secretive.Secret(c.Call)
 	}
-	if len(c.Options) > 0 {
-		ch.Refused = service.Errorf(service.CodeInvalidArgument, "tools.with(%.80s): there are no options yet, so nothing would come of it.", c.Options)
+	o, err := parseOptions(c.Options, c.Service)
+	if err != nil {
+		ch.Refused = service.Errorf(service.CodeInvalidArgument, "tools.with: %v.", err)
 		return ch
+	}
+	ch.Key, ch.Policy = o.key, o.policy(p.policy(c.Call))
+	if ch.Timeout = o.timeout; ch.Timeout > 0 {
+		ch.Deadline = time.Now().Add(ch.Timeout)
 	}
 	for i, arg := range c.Args() {
 		if err := checkJSONB(arg); err != nil {
@@ -43,6 +50,10 @@ func (p *Processor) child(c vm.Call, depth int) Child {
 			ch.Refused = service.Errorf(service.CodeDepthLimit,
 				"The task %s is not started: it would be nested in %d others, at most %d. Does a task call itself without end?", clip(ch.Task), depth+1, p.cfg.MaxDepth)
 		}
+		ch.After, ch.At = o.delay, o.at
+		if o.priority != nil {
+			ch.Priority = *o.priority
+		}
 	case serviceSleep, serviceTimer:
 		if len(c.Steps) != 1 || c.Steps[0].Property != "" {
 			ch.Refused = service.Errorf(service.CodeUnknownMethod, "%s has no methods: call %s(milliseconds).", c.Service, c.Service)
@@ -52,6 +63,66 @@ func (p *Processor) child(c vm.Call, depth int) Child {
 		ch.Timer = ch.Refused == nil
 	}
 	return ch
+}
+
+// taskPolicy is that of nested tasks: they are not tried again unless their caller
+// says so.
+var taskPolicy = service.Policy{First: service.DefaultPolicy.First, Factor: service.DefaultPolicy.Factor, Most: service.DefaultPolicy.Most}
+
+// policy is how a call is tried again, unless the task says otherwise.
+func (p *Processor) policy(c service.Call) service.Policy {
+	svc, ok := p.cfg.Services[c.Service]
+	if own, is := svc.(service.Retrier); is {
+		return own.Policy(c)
+	}
+	if !ok {
+		return taskPolicy
+	}
+	return service.DefaultPolicy
+}
+
+// inherit gives a call what its caller's body has: a nested task its time too.
+func (c *Child) inherit(b *Body) {
+	if c.TaskRun == uuid.Nil {
+		c.Priority = b.Priority
+		return
+	}
+	if o, _ := parseOptions(c.Call.Options, c.Call.Service); o.priority == nil {
+		c.Priority = b.Priority
+	}
+	if !b.Deadline.IsZero() && (c.Deadline.IsZero() || b.Deadline.Before(c.Deadline)) {
+		c.Deadline = b.Deadline
+	}
+}
+
+// sleeps reports whether the row sleeps before anybody works for it.
+func (c Child) sleeps() bool { return c.Timer || c.After > 0 || !c.At.IsZero() }
+
+// wait is how long it does.
+func (c Child) wait() time.Duration {
+	if !c.At.IsZero() {
+		return time.Until(c.At)
+	}
+	return c.After
+}
+
+// key is what the service sees, whatever becomes of a try.
+func (c Child) key() string { return cmp.Or(c.Key, c.ID.String()) }
+
+func nullTime(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+// secondsUntil is nil for the zero time.
+func secondsUntil(t time.Time) *float64 {
+	if t.IsZero() {
+		return nil
+	}
+	s := time.Until(t).Seconds()
+	return &s
 }
 
 // executeArgs reads tools.tasks.execute(name, input).
@@ -100,7 +171,8 @@ func (c Child) ending() Ending {
 
 func (c Child) body(parent *Body) *Body {
 	return &Body{ID: c.ID, TaskRun: c.TaskRun, Parent: parent.ID, CallID: c.CallID, Task: c.Task, Input: c.Input,
-		Caller: parent.Caller, Held: true, Depth: parent.Depth + 1, Root: parent.Root}
+		Caller: parent.Caller, Held: true, Depth: parent.Depth + 1, Root: parent.Root,
+		Priority: c.Priority, Deadline: c.Deadline, Policy: c.Policy, Tries: c.Tries, claimedAt: time.Now()}
 }
 
 // exactlyOne turns a reply that cannot be kept into an error, so that nothing

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -26,16 +27,27 @@ type Body struct {
 	Depth   int       // how many others it is nested in
 	Root    uuid.UUID // the run of the first of them, or its own
 
+	Priority  int
+	Deadline  time.Time      // when its time is over, by this host's clock; zero: never
+	Interrupt string         // why it is to end; "" if it is not
+	Policy    service.Policy // of its caller, if it fails
+	Tries     int            // that failed before this one
+	claimedAt time.Time      // or started
+
 	// A body that has not been suspended starts from its code and input.
 	Code  string
 	Input json.RawMessage
 
 	// One that has goes on from its snapshot.
-	Sequence int64        // snapshots taken; 0: none
+	Sequence int64        // snapshots taken
+	First    int64        // Sequence when it began
 	Snapshot *vm.Snapshot // nil if it has to be read when the body's turn has come
 	stored   int64        // bytes that it has in the tables
 	Replies  []Reply      // committed and not yet seen
 }
+
+// begins reports whether the body starts from its code and input.
+func (b *Body) begins() bool { return b.Sequence == b.First }
 
 // Claim is a stack_run that this host has just taken. [Store.Open] reads the rest.
 type Claim struct {
@@ -73,6 +85,8 @@ type CallClaim struct {
 	Call                service.Call
 	Task                string // that made the call
 	Caller              Caller
+	Tries               int            // that failed before this one
+	Deadline            time.Time      // when its time is over, by this host's clock; zero: never
 	Refused             *service.Error // the answer, if the call was refused when it was made
 }
 
@@ -86,7 +100,25 @@ type claimed struct {
 	MethodName       string
 	Args             json.RawMessage
 	Sequence         int64
+	FirstSequence    int64
 	CallID           *int64
+	Tries            int
+	Priority         int
+	Left             *float64 // seconds until its time is over
+	Interrupt        *string
+}
+
+// claimedColumns are those of a claimed row s.
+const claimedColumns = `s.id, s.parent_task_run_id, s.parent_stack_run_id, s.child_task_run_id, s.service_name, s.method_name,
+	s.args, s.sequence, s.first_sequence, s.call_id, s.tries, s.priority,
+	extract(epoch from s.deadline_at - clock_timestamp())::float8 as left, s.interrupt`
+
+// deadline is when the row's time is over, by this host's clock.
+func (r claimed) deadline() time.Time {
+	if r.Left == nil {
+		return time.Time{}
+	}
+	return time.Now().Add(time.Duration(*r.Left * float64(time.Second)))
 }
 
 // Claim takes up to limit rows of a kind that any host may run or resume, oldest
@@ -111,15 +143,13 @@ func (s *Store) claim(ctx context.Context, host Host, only string, args pgx.Stri
 			where status in ('pending', 'pending_resume', 'pending_execution') and stuck_reason is null
 				and (engine is null or engine = any(@engines)) and `+only+` and `+opensSQL+` and `+fitsSQL+`
 				and exists (select from amber.hosts h where h.id = @host and h.expires_at > now())
-			order by priority desc, created_at
+			order by priority desc, turn_at, created_at
 			limit @limit for update skip locked
 		)
 		update public.stack_runs s set status = 'processing', claimed_by = @host, attempt = s.attempt + 1, stuck_key = null,
 			started_at = coalesce(s.started_at, now()), updated_at = now()
 		from free where s.id = free.id
-		returning s.id, s.parent_task_run_id, s.parent_stack_run_id, s.child_task_run_id, s.service_name, s.method_name,
-			s.args, s.sequence, s.call_id`,
-		args)
+		returning `+claimedColumns, args)
 	if err != nil {
 		return nil, fmt.Errorf("claim stack runs: %w", err)
 	}
@@ -173,6 +203,9 @@ func (s *Store) open(ctx context.Context, host Host, r claimed) (Claim, error) {
 		return Claim{}, err
 	}
 	body.Code, body.Depth, body.Root = req.Code, req.Depth, body.TaskRun
+	if o, err := parseOptions(call.Options, call.Service); err == nil { // else it was refused
+		body.Policy = o.policy(taskPolicy)
+	}
 	if req.Root != nil {
 		body.Root = *req.Root
 	}
@@ -181,7 +214,8 @@ func (s *Store) open(ctx context.Context, host Host, r claimed) (Claim, error) {
 
 // openCall loads on whose behalf a call is made.
 func (s *Store) openCall(ctx context.Context, r claimed, call service.Call) (Claim, error) {
-	c := CallClaim{ID: r.ID, Parent: orNil(r.ParentStackRunID), TaskRun: orNil(r.ParentTaskRunID), Call: call}
+	c := CallClaim{ID: r.ID, Parent: orNil(r.ParentStackRunID), TaskRun: orNil(r.ParentTaskRunID), Call: call,
+		Tries: r.Tries, Deadline: r.deadline()}
 	if r.CallID != nil {
 		c.CallID = uint32(*r.CallID)
 	}
@@ -320,7 +354,10 @@ func (s *Store) bodyRun(ctx context.Context, r claimed, task string, input json.
 // load reads a body's run, and its replies if it has been suspended.
 func (s *Store) load(ctx context.Context, r claimed, task string, input json.RawMessage) (*Body, error) {
 	body := &Body{ID: r.ID, TaskRun: *r.ChildTaskRunID, Parent: orNil(r.ParentStackRunID), Task: task, Input: input,
-		Held: true, Sequence: r.Sequence}
+		Held: true, Sequence: r.Sequence, First: r.FirstSequence, Tries: r.Tries, Priority: r.Priority, Deadline: r.deadline(), claimedAt: time.Now()}
+	if r.Interrupt != nil {
+		body.Interrupt = *r.Interrupt
+	}
 	if r.CallID != nil {
 		body.CallID = uint32(*r.CallID)
 	}
@@ -337,7 +374,7 @@ func (s *Store) load(ctx context.Context, r claimed, task string, input json.Raw
 	if err != nil {
 		return nil, fmt.Errorf("load task run: %w", err)
 	}
-	if body.Sequence == 0 {
+	if body.begins() {
 		return body, nil
 	}
 	rows, err := s.pool.Query(ctx, repliesSQL, pgx.StrictNamedArgs{"body": body.ID, "most": pieceBytes})
@@ -414,8 +451,7 @@ func (s *Store) movedOn(ctx context.Context, body *Body) error {
 // Held loads a body that host holds: the one that [Store.Complete] said to resume.
 func (s *Store) Held(ctx context.Context, host Host, id uuid.UUID) (*Body, error) {
 	rows, err := s.pool.Query(ctx, `/* Held */
-		select id, parent_task_run_id, parent_stack_run_id, child_task_run_id, service_name, method_name, args, sequence, call_id
-		from public.stack_runs where id = @id and status = 'processing' and claimed_by = @host`,
+		select `+claimedColumns+` from public.stack_runs s where id = @id and status = 'processing' and claimed_by = @host`,
 		pgx.StrictNamedArgs{"id": id, "host": host.ID})
 	if err != nil {
 		return nil, fmt.Errorf("load held stack run: %w", err)

@@ -35,6 +35,7 @@ type Config struct {
 	Lease     time.Duration // how long a silent host keeps what it holds; 0 means 15 s
 	Sweep     time.Duration // how often the tables are searched for work that no hint told of; 0 means 1 s
 	Tidy      time.Duration // how often this host looks for what nobody needs any more; 0 means 1 h
+	Grace     time.Duration // how long a run that was cancelled, or has had its time, may take to tidy up; 0 means 10 s
 	Drain     time.Duration // how long Run waits for slices and calls when its context ends; 0 means 5 s, less than 0 not at all
 
 	Observe func(Event)  // called after each commit; nil: nobody. It must not block.
@@ -82,6 +83,7 @@ type Processor struct {
 	unwatched         chan struct{}         // hint: nobody waits any more
 	lookingOut, fresh bool                  // for waiters, see lookOut; some of them are new
 	alarms            map[uuid.UUID]*alarms // by the body that waits
+	deadlines         map[uuid.UUID]*time.Timer
 }
 
 const (
@@ -101,6 +103,7 @@ func NewProcessor(cfg Config) *Processor {
 	cfg.Sweep = orDefault(cfg.Sweep, time.Second)
 	cfg.Tidy = orDefault(cfg.Tidy, time.Hour)
 	cfg.Drain = orDefault(cfg.Drain, 5*time.Second)
+	cfg.Grace = orDefault(cfg.Grace, 10*time.Second)
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -108,7 +111,7 @@ func NewProcessor(cfg Config) *Processor {
 		cfg: cfg, jobs: make(chan func(context.Context)), wake: make(chan struct{}, 1),
 		room: newRoom(cfg.Memory), nested: nested{most: cfg.MaxNested, left: map[uuid.UUID]int{}}, bodies: slots{most: cfg.MaxBodies}, queue: slots{most: cfg.MaxCalls}, suspects: slots{most: 1},
 		calls: make(chan struct{}, cfg.MaxCalls), reading: make(chan struct{}, readers), ready: make(chan struct{}), stopped: make(chan struct{}),
-		frames: map[uuid.UUID]*frame{}, inFlight: map[uuid.UUID]string{}, waiters: map[uuid.UUID]map[chan struct{}]struct{}{}, unwatched: make(chan struct{}, 1), alarms: map[uuid.UUID]*alarms{},
+		frames: map[uuid.UUID]*frame{}, inFlight: map[uuid.UUID]string{}, waiters: map[uuid.UUID]map[chan struct{}]struct{}{}, unwatched: make(chan struct{}, 1), alarms: map[uuid.UUID]*alarms{}, deadlines: map[uuid.UUID]*time.Timer{},
 	}
 }
 

@@ -39,6 +39,8 @@ type Ending struct {
 	TaskRun uuid.UUID // the run whose body this is; uuid.Nil for a call that is not a body
 	// Slice is the last slice.
 	Slice
+	Interrupt  string  // why the body was to end, as far as whoever ends it knows
+	Forced     bool    // whoever holds the row
 	CancelOpen bool    // calls are open that nobody will wait for
 	Unsent     []Child // those of them that the last slice made: recorded, never sent
 
@@ -81,12 +83,13 @@ func (s *Store) end(b *batch, host Host, e Ending, delivered bool) error {
 	b.fenced(`/* end: row */
 		update public.stack_runs set status = @status, result = @result, error = @error, delivered = @delivered,
 			claimed_by = null, waiting_on_stack_run_id = null, stuck_reason = null, ended_at = now(), updated_at = now()
-		where id = @id and sequence = @sequence and (
+		where id = @id and sequence = @sequence and coalesce(interrupt, '') = @interrupt and (
 			(status = 'processing' and claimed_by = @host)
 			or (status = 'sleeping' and due_at <= now())
-			or (status = 'suspended_waiting_child' and sequence = @fence))`,
+			or (status = 'suspended_waiting_child' and sequence = @fence)
+			or (@forced and status not in ('completed', 'failed', 'cancelled')))`,
 		pgx.StrictNamedArgs{"status": status, "result": result, "error": failure, "delivered": delivered,
-			"id": e.ID, "host": host.ID, "sequence": e.Sequence, "fence": e.fence()})
+			"id": e.ID, "host": host.ID, "sequence": e.Sequence, "fence": e.fence(), "interrupt": e.Interrupt, "forced": e.Forced})
 	if err := s.putBytes(b, e.ID, kindReply, e.Reply); err != nil {
 		return err
 	}

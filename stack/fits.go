@@ -13,7 +13,7 @@ import (
 // number. A VM never shrinks: the newest snapshot is as large as any of them. It is
 // an aggregate so that the planner looks up the few rows that are asked about: of
 // an exists it makes a scan of all snapshots.
-const fitsSQL = `(s.sequence = 0 or coalesce(
+const fitsSQL = `(s.sequence = s.first_sequence or coalesce(
 	(select max(n.size) from amber.snapshots n where n.stack_run_id = s.id) <= @memory::bigint, true))`
 
 // memory is the host's Memory as a column has it.
@@ -36,7 +36,7 @@ func (s *Store) ParkTooLarge(ctx context.Context) (rows int, err error) {
 			select s.id, s.engine, n.size from public.stack_runs s,
 				lateral (select max(size) as size from amber.snapshots where stack_run_id = s.id) n
 			where s.status in ('pending', 'pending_resume', 'pending_execution') and s.stuck_reason is null
-				and s.sequence > 0 and n.size > (select min(memory) from live)
+				and s.sequence > s.first_sequence and n.size > (select min(memory) from live)
 		), lost as (
 			select s.id, s.size, able.most from large s, lateral (
 				select max(memory) as most, bool_or(memory is null) as untold from live

@@ -160,11 +160,14 @@ func (f *frame) slice(settled []Ending) Slice {
 
 // suspended notes a committed suspension. A snapshot that there is no room for is
 // forgotten: the next slice reads it again.
-func (f *frame) suspended(s *vm.Snapshot, more []Reply) {
+func (f *frame) suspended(s *vm.Snapshot, after Suspended) {
 	b := f.body
 	b.Code, b.Input = "", nil // they are in it
 	b.Snapshot, b.Sequence = s, int64(s.Sequence)
-	b.Replies, b.Held = more, len(more) > 0
+	b.Replies, b.Held = after.Replies, len(after.Replies) > 0
+	if after.Interrupt != "" {
+		b.Interrupt, b.Deadline = after.Interrupt, after.Deadline
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	bytes := b.size()

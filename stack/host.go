@@ -61,7 +61,7 @@ func (s *Store) Release(ctx context.Context, host Host) error {
 	return s.tx(ctx, "release host", func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, `/* Release: rows */
 			update public.stack_runs set claimed_by = null, updated_at = now(),
-				status = case when sequence > 0 then 'pending_resume' else 'pending' end
+				status = case when sequence > first_sequence then 'pending_resume' else 'pending' end
 			where status = 'processing' and claimed_by = @host`, pgx.StrictNamedArgs{"host": host.ID})
 		if err != nil {
 			return err
@@ -76,7 +76,7 @@ func (s *Store) Release(ctx context.Context, host Host) error {
 func (s *Store) Yield(ctx context.Context, host Host, id uuid.UUID, sequence int64) error {
 	_, err := s.pool.Exec(ctx, `/* Yield */
 		update public.stack_runs set claimed_by = null, updated_at = now(),
-			status = case when sequence > 0 then 'pending_resume' else 'pending' end
+			status = case when sequence > first_sequence then 'pending_resume' else 'pending' end
 		where id = @id and status = 'processing' and claimed_by = @host and sequence = @sequence`,
 		pgx.StrictNamedArgs{"id": id, "host": host.ID, "sequence": sequence})
 	if err != nil {
@@ -97,7 +97,7 @@ func (s *Store) Abandon(ctx context.Context, host Host, body uuid.UUID) error {
 				order by id = @body desc for update
 			)
 			update public.stack_runs s set claimed_by = null, updated_at = now(),
-				status = case when s.sequence > 0 then 'pending_resume' else 'pending' end
+				status = case when s.sequence > first_sequence then 'pending_resume' else 'pending' end
 			from held where s.id = held.id`, pgx.StrictNamedArgs{"body": body, "host": host.ID})
 		return err
 	})
@@ -109,7 +109,7 @@ func (s *Store) Abandon(ctx context.Context, host Host, body uuid.UUID) error {
 func (s *Store) GiveBack(ctx context.Context, host Host, known []uuid.UUID, age time.Duration) (int, error) {
 	tag, err := s.pool.Exec(ctx, `/* GiveBack */
 		update public.stack_runs set claimed_by = null, updated_at = now(),
-			status = case when sequence > 0 then 'pending_resume' else 'pending' end
+			status = case when sequence > first_sequence then 'pending_resume' else 'pending' end
 		where status = 'processing' and claimed_by = @host and not id = any(@known)
 			and updated_at < now() - make_interval(secs => @age)`,
 		pgx.StrictNamedArgs{"host": host.ID, "known": known, "age": age.Seconds()})
@@ -141,7 +141,7 @@ func (s *Store) Reap(ctx context.Context) (freed int, suspects bool, err error) 
 				for update of s skip locked
 			), freed as (
 				update public.stack_runs s set claimed_by = null, updated_at = now(),
-					status = case when s.sequence > 0 then 'pending_resume' else 'pending' end,
+					status = case when s.sequence > first_sequence then 'pending_resume' else 'pending' end,
 					stuck_reason = case when lost.was_running and lost.times >= @most then format('It was being run when hosts were lost, '
 						|| '%s times in a row without any progress: look for the reason in their logs. It goes on when its stuck_reason is cleared.', lost.times)
 						else s.stuck_reason end

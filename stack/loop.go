@@ -219,10 +219,22 @@ func (p *Processor) search(ctx, work context.Context) error {
 	if err == nil {
 		err = p.claim(ctx, work, suspects)
 	}
-	timers, timersErr := p.cfg.Store.Timers(ctx, 2*p.cfg.Sweep, 10*batchSize)
+	return errors.Join(err, p.schedule(ctx))
+}
+
+// schedule has what is due within the next two sweeps be done when it is.
+func (p *Processor) schedule(ctx context.Context) error {
 	p.forgetRung()
+	timers, err := p.cfg.Store.Timers(ctx, 2*p.cfg.Sweep, 10*batchSize)
 	p.remind(timers...)
-	return errors.Join(err, timersErr)
+	if err != nil {
+		return err
+	}
+	deadlines, err := p.cfg.Store.Deadlines(ctx, 2*p.cfg.Sweep, 10*batchSize)
+	for _, d := range deadlines {
+		p.expect(d, time.Now().Add(d.In))
+	}
+	return err
 }
 
 // claim takes what there are slots for, and one suspect, if there are any and none
@@ -338,11 +350,12 @@ func (p *Processor) answerClaimed(ctx context.Context, host Host, c Claim) {
 		return
 	}
 	ch := p.child(vm.Call{ID: c.Call.CallID, Call: c.Call.Call}, 0)
-	ch.ID = c.Call.ID
+	ch.ID, ch.Tries, ch.Deadline = c.Call.ID, c.Call.Tries, c.Call.Deadline
 	if c.Call.Refused != nil {
 		ch.Refused = c.Call.Refused
 	}
 	var e Ending
+	var again *Attempt
 	switch {
 	case ch.Refused != nil:
 		e = ch.ending()
@@ -351,10 +364,14 @@ func (p *Processor) answerClaimed(ctx context.Context, host Host, c Claim) {
 		args, _ := ch.args() // cannot fail: they were read from JSON
 		e = Timer{ID: ch.ID, Parent: c.Call.Parent, CallID: ch.CallID, Service: ch.Call.Service, Args: args}.ending()
 	default:
-		e = p.answer(ctx, c.Call.Parent, c.Call.TaskRun, c.Call.Task, c.Call.Caller, ch)
+		e, again = p.answer(ctx, c.Call.Parent, c.Call.TaskRun, c.Call.Task, c.Call.Caller, ch)
 	}
 	if ctx.Err() != nil {
 		p.room.replies.add(-e.reserved)
+		return
+	}
+	if again != nil {
+		p.again(ctx, host, ch.Call.Service, *again)
 		return
 	}
 	if f := p.frame(e.Parent); f != nil && f.host.ID == host.ID {

@@ -238,7 +238,8 @@ func (w *world) suspend(h stack.Host, from work, sp stack.Suspension) verb {
 	return verb{name: fmt.Sprintf("Suspend on %s %s from %d%s, %d calls, %d cancelled", h.Name, sp.ID, sp.Sequence, describe(sp.Slice), len(sp.Calls), len(sp.Cancelled)),
 		about: append(aboutSlice(sp.Slice), sp.ID),
 		do: func(ctx context.Context) (got answer) {
-			got.replies, got.err = w.d.store.Suspend(ctx, h, sp)
+			after, err := w.d.store.Suspend(ctx, h, sp)
+			got.replies, got.err = after.Replies, err
 			return got
 		},
 		apply: func(m *model, got answer) error {

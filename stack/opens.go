@@ -34,7 +34,7 @@ const opensSQL = `(not exists (select from amber.keys where id <> all(@keys::tex
 func (s *Store) Pass(ctx context.Context, host Host, id uuid.UUID) (passed bool, err error) {
 	tag, err := s.pool.Exec(ctx, `/* Pass */
 		update public.stack_runs s set claimed_by = null, updated_at = now(),
-			status = case when sequence > 0 then 'pending_resume' else 'pending' end
+			status = case when sequence > first_sequence then 'pending_resume' else 'pending' end
 		where id = @id and status = 'processing' and claimed_by = @host and not `+opensSQL,
 		pgx.StrictNamedArgs{"id": id, "host": host.ID, "keys": s.ring.IDs()})
 	if err != nil {

@@ -60,8 +60,8 @@ var steps = []struct {
 	}},
 	{"", func(s *side) (bool, error) { s.race = newRace(s.db, s.engine, s.host); return true, nil }},
 	{"Suspend", func(s *side) (bool, error) {
-		more, err := s.store.Suspend(s.t.Context(), s.host, s.race.second)
-		return len(more) == 0, err
+		after, err := s.store.Suspend(s.t.Context(), s.host, s.race.second)
+		return len(after.Replies) == 0, err
 	}},
 	{"Complete, of a call", func(s *side) (bool, error) { return s.store.Complete(s.t.Context(), s.host, s.race.b) }},
 	{"Held, which reads the replies", func(s *side) (bool, error) {

@@ -25,7 +25,7 @@ func (s *Store) Park(ctx context.Context, host Host, id uuid.UUID, reason string
 		b.fenced(`/* Park: row */
 			update public.stack_runs s set stuck_reason = @reason, claimed_by = null, updated_at = now(),
 				stuck_key = (select min(key_id) from (`+sealedSQL+`) sealed where key_id <> all(@keys::text[])),
-				status = case when sequence > 0 then 'pending_resume' else 'pending' end
+				status = case when sequence > first_sequence then 'pending_resume' else 'pending' end
 			where id = @id and status = 'processing' and claimed_by = @host`,
 			pgx.StrictNamedArgs{"reason": text(reason), "id": id, "host": host.ID, "keys": s.ring.IDs()})
 		b.Queue(`/* Park: run */

@@ -12,7 +12,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/amberhost/amber/internal/failpoint"
 	"github.com/amberhost/amber/service"
 	"github.com/amberhost/amber/vm"
 )
@@ -32,7 +31,7 @@ import (
 // *service.Error with code TASK_NOT_FOUND or INVALID_INPUT.
 func (p *Processor) Start(ctx context.Context, params StartParams) (Run, error) {
 	host, bytes := p.currentHost(), int64(len(params.Input)+len(params.Code))
-	hold := p.running() && p.bodies.try(p.cfg.MaxBodies)
+	hold := p.running() && !params.sleeps() && p.bodies.try(p.cfg.MaxBodies)
 	if hold && !p.room.replies.try(bytes) {
 		p.vacate(&p.bodies)
 		hold = false
@@ -51,6 +50,10 @@ func (p *Processor) Start(ctx context.Context, params StartParams) (Run, error) 
 	if err != nil {
 		return Run{}, err
 	}
+	if params.sleeps() {
+		p.remind(Timer{ID: body.ID, Service: serviceTasks, In: max(params.Delay, time.Until(params.At))})
+	}
+	p.expect(Deadline{ID: body.ID, In: time.Until(body.Deadline)}, body.Deadline)
 	return p.cfg.Store.Run(ctx, body.TaskRun)
 }
 
@@ -100,7 +103,7 @@ func (p *Processor) carry(ctx context.Context, f *frame) {
 // slice runs the body's JavaScript until it ends or waits.
 func (p *Processor) slice(ctx context.Context, b *Body, settled []Ending) (*vm.Outcome, error) {
 	begins := func() { _ = p.room.outcomes.acquire(ctx, 0) } // when ctx ends, so does the slice
-	if b.Sequence == 0 {
+	if b.begins() {
 		if b.Code == "" {
 			task, err := p.cfg.Store.Task(ctx, b.Task)
 			if e := (*service.Error)(nil); errors.As(err, &e) {
@@ -113,7 +116,7 @@ func (p *Processor) slice(ctx context.Context, b *Body, settled []Ending) (*vm.O
 			b.Code = task.Code
 		}
 		out, err := p.cfg.Engine.Start(ctx, vm.StartParams{Frame: b.ID, Name: b.Task, Code: b.Code, Input: b.Input,
-			TaskRun: b.TaskRun.String(), StackRun: b.ID.String(), Begins: begins})
+			TaskRun: b.TaskRun.String(), StackRun: b.ID.String(), Sequence: uint64(b.Sequence), Begins: begins})
 		return out, engineError(err)
 	}
 	restored := func() {}
@@ -160,6 +163,7 @@ func (p *Processor) suspend(ctx context.Context, f *frame, slice Slice, out *vm.
 	calls := make([]Child, len(out.Calls))
 	for i, c := range out.Calls {
 		calls[i] = p.child(c, b.Depth)
+		calls[i].inherit(b)
 	}
 	counted, err := p.countNested(land, b.Root, calls)
 	if err != nil {
@@ -170,7 +174,7 @@ func (p *Processor) suspend(ctx context.Context, f *frame, slice Slice, out *vm.
 	for i := range calls {
 		calls[i].Left = !p.admit(calls[i])
 	}
-	more, err := p.cfg.Store.Suspend(land, p.as(f.host), Suspension{ID: b.ID, TaskRun: b.TaskRun, Task: b.Task, Caller: b.Caller, Depth: b.Depth, Root: b.Root,
+	after, err := p.cfg.Store.Suspend(land, p.as(f.host), Suspension{ID: b.ID, TaskRun: b.TaskRun, Task: b.Task, Caller: b.Caller, Depth: b.Depth, Root: b.Root, Grace: p.cfg.Grace,
 		Slice: slice, Snapshot: out.Snapshot, Calls: calls, Cancelled: out.Cancelled, Waits: len(out.Open)})
 	if err != nil {
 		for _, c := range calls {
@@ -180,10 +184,14 @@ func (p *Processor) suspend(ctx context.Context, f *frame, slice Slice, out *vm.
 		p.stop(ctx, f, slice.Settled, err)
 		return false
 	}
-	f.suspended(out.Snapshot, more)
+	f.suspended(out.Snapshot, after)
 	p.ended(slice.Settled...)
 	p.observe(Event{Kind: EventSuspended, StackRun: b.ID, TaskRun: b.TaskRun, Task: b.Task})
 	for _, c := range calls {
+		if after.Interrupt != "" && c.TaskRun == uuid.Nil { // it has ended already
+			p.dismiss(c)
+			continue
+		}
 		p.launch(ctx, f, c)
 	}
 	return true
@@ -198,10 +206,17 @@ func (p *Processor) launch(ctx context.Context, f *frame, c Child) {
 		p.dismiss(c)
 		return // another host's: at once, or when Release gives it back
 	}
-	if c.Timer {
-		first := json.RawMessage("[" + string(c.Call.Args()[0]) + "]")
-		p.remind(Timer{ID: c.ID, Parent: f.body.ID, CallID: c.CallID, Service: c.Call.Service, In: c.After, Args: first})
+	if c.sleeps() {
+		t := Timer{ID: c.ID, CallID: c.CallID, Service: c.Call.Service, In: c.wait()}
+		if c.Timer {
+			t.Parent, t.Args = f.body.ID, json.RawMessage("["+string(c.Call.Args()[0])+"]")
+		}
+		p.remind(t)
+		p.expect(Deadline{ID: c.ID, In: time.Until(c.Deadline)}, c.Deadline)
 		return
+	}
+	if c.TaskRun != uuid.Nil {
+		p.expect(Deadline{ID: c.ID, In: time.Until(c.Deadline)}, c.Deadline)
 	}
 	f.retain()
 	p.work.Go(func() {
@@ -223,65 +238,17 @@ func (p *Processor) call(ctx context.Context, f *frame, c Child) {
 		p.carry(ctx, p.newFrame(f.host, c.body(f.body)))
 	default:
 		done := p.working(c.ID, f.body.Task+": "+display(c.Call))
-		e := p.answer(ctx, f.body.ID, f.body.TaskRun, f.body.Task, f.body.Caller, c)
+		e, again := p.answer(ctx, f.body.ID, f.body.TaskRun, f.body.Task, f.body.Caller, c)
 		done()
-		if ctx.Err() != nil {
-			p.room.replies.add(-e.reserved)
-			return // the host is leaving: the call is made again elsewhere
+		switch {
+		case ctx.Err() != nil:
+			p.room.replies.add(-e.reserved) // the host is leaving: the call is made again elsewhere
+		case again != nil:
+			p.again(ctx, f.host, c.Call.Service, *again)
+		default:
+			p.deliver(ctx, f, e)
 		}
-		p.deliver(ctx, f, e)
 	}
-}
-
-// answer asks the service. Whatever it does becomes a reply.
-func (p *Processor) answer(ctx context.Context, body, taskRun uuid.UUID, task string, caller Caller, c Child) (e Ending) {
-	e = c.ending()
-	e.Parent = body
-	svc, ok := p.cfg.Services[c.Call.Service]
-	if !ok {
-		e.Reply.Err = unknownService(c.Call.Service, p.cfg.Services)
-		return e
-	}
-	if secretive, ok := svc.(service.Secretive); ok {
-		_, e.Secret = secretive.Secret(c.Call)
-	}
-	select {
-	case p.calls <- struct{}{}:
-		defer func() { <-p.calls }()
-	case <-ctx.Done():
-		return e
-	}
-	reserve := min(usualReply, p.room.replies.most/int64(2*p.cfg.MaxCalls)) // slow calls alone must not take all of it
-	if sizer, ok := svc.(service.Sizer); ok {
-		reserve = int64(sizer.MaxReply())
-	}
-	if p.room.replies.acquire(ctx, reserve) != nil {
-		return e
-	}
-	e.reserved = reserve
-	defer func() {
-		if r := recover(); r != nil {
-			p.cfg.Log.Error("service panicked", "service", c.Call.Service, "stack_run", c.ID, "err", fmt.Sprint(r))
-			e.Reply = service.Reply{Err: service.Errorf(service.CodeServiceError, "The service %s failed.", c.Call.Service)}
-		}
-	}()
-	failpoint.At(failpoint.Call)
-	value, err := svc.Call(ctx, c.Call, service.Meta{TaskRun: taskRun.String(), StackRun: c.ID.String(), Task: task,
-		IdempotencyKey: c.ID.String(), Owner: caller.Owner, Claims: caller.Claims})
-	failpoint.At(failpoint.Called)
-	if err != nil {
-		e.Reply.Err = service.AsError(err)
-		return e
-	}
-	if value == nil {
-		value = []byte("null")
-	}
-	if n, most := len(value), p.cfg.Engine.Limits().Value; n > most {
-		e.Reply.Err = service.Errorf(service.CodeResultTooLarge, "The reply of %s is %d bytes, at most %d: keep large data elsewhere and pass its name.", display(c.Call), n, most)
-		return e
-	}
-	e.Reply = exactlyOne("reply of "+display(c.Call), service.Reply{Value: value})
-	return e
 }
 
 // finish ends a body: in its caller's next commit if the caller is at hand,
@@ -292,8 +259,16 @@ func (p *Processor) finish(ctx context.Context, f *frame, slice Slice, out *vm.O
 	if reply.Err == nil {
 		reply = exactlyOne("result of task "+b.Task, reply)
 	}
+	if after, again := b.retry(reply.Err); again {
+		p.forget(f)
+		p.again(ctx, f.host, serviceTasks, Attempt{ID: b.ID, Tries: b.Tries, Began: time.Since(b.claimedAt), Err: reply.Err, After: after, TaskRun: b.TaskRun, Slice: slice})
+		return
+	}
+	if b.Interrupt != "" { // whatever the task made of it
+		reply = service.Reply{Err: interruption(b.Interrupt)}
+	}
 	e := Ending{ID: b.ID, Parent: b.Parent, CallID: b.CallID, Reply: reply, TaskRun: b.TaskRun, Slice: slice,
-		CancelOpen: len(out.Open) > 0, from: f}
+		Interrupt: b.Interrupt, CancelOpen: len(out.Open) > 0, from: f}
 	for _, c := range out.Calls {
 		e.Unsent = append(e.Unsent, p.child(c, b.Depth))
 	}
@@ -356,6 +331,9 @@ func (p *Processor) complete(ctx context.Context, host Host, e Ending) {
 	defer cancel()
 	resume, err := p.cfg.Store.Complete(land, p.as(host), e)
 	switch {
+	case errors.Is(err, ErrClaimLost) && p.interrupted(ctx, host, &e):
+		p.complete(ctx, host, e)
+		return
 	case errors.Is(err, ErrClaimLost):
 		p.cfg.Log.Debug("claim lost", "stack_run", e.ID)
 		p.drop(ctx, host, e.owed())
@@ -403,57 +381,6 @@ func (p *Processor) hold(ctx context.Context, host Host, id uuid.UUID) {
 		return
 	}
 	p.run(ctx, f)
-}
-
-// read reads what may be large, when there is room for it.
-func (p *Processor) read(ctx context.Context, f func() error) error {
-	select {
-	case p.reading <- struct{}{}:
-		defer func() { <-p.reading }()
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-	if err := p.room.replies.acquire(ctx, 0); err != nil {
-		return err
-	}
-	return f()
-}
-
-// admit makes room for a call that a slice made and reports whether there is
-// any; the caller gives it back with dismiss.
-func (p *Processor) admit(c Child) bool {
-	switch {
-	case c.Refused != nil, c.Timer:
-		return true
-	case c.TaskRun != uuid.Nil: // the caller is about to wait
-		return p.room.replies.has(c.size()) && p.bodies.try(p.cfg.MaxBodies+1)
-	case !p.queue.try(callsQueued * p.cfg.MaxCalls):
-		return false
-	case !p.room.arguments.try(c.size()):
-		p.queue.left.Store(true)
-		p.vacate(&p.queue)
-		return false
-	}
-	return true
-}
-
-func (p *Processor) dismiss(c Child) {
-	switch {
-	case c.Left, c.Refused != nil, c.Timer:
-	case c.TaskRun != uuid.Nil:
-		p.vacate(&p.bodies)
-	default:
-		p.room.arguments.add(-c.size())
-		p.vacate(&p.queue)
-	}
-}
-
-// vacate gives a slot back, and has the tables searched if something waits there
-// for it.
-func (p *Processor) vacate(s *slots) {
-	if s.give() {
-		p.nudge()
-	}
 }
 
 // as is the host under which a commit is made.

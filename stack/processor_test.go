@@ -59,7 +59,7 @@ func TestRun(t *testing.T) {
 		{name: "unknown tasks method", code: `module.exports = async (i, { tools }) => await tools.tasks.explode()`, want: `tools.tasks.execute(name, input)`, errCode: service.CodeUnknownMethod},
 		{name: "execute without a name", code: `module.exports = async (i, { tools }) => await tools.tasks.execute()`, want: `non-empty string`, errCode: service.CodeInvalidArgument},
 		{name: "sleep of a string", code: `module.exports = async (i, { tools }) => await tools.sleep('soon')`, want: `number of milliseconds`, errCode: service.CodeInvalidArgument},
-		{name: "options", code: `module.exports = async (i, { tools }) => await tools.with({ retries: 3 }).echo.value(1)`, want: `no options yet`, errCode: service.CodeInvalidArgument},
+		{name: "options", code: `module.exports = async (i, { tools }) => await tools.with({ attempts: 3 }).echo.value(1)`, want: `there is no option`, errCode: service.CodeInvalidArgument},
 		{name: "sleep of nothing", code: `module.exports = async (i, { tools }) => await tools.sleep()`, want: `not nothing`, errCode: service.CodeInvalidArgument},
 		{name: "sleep of null", code: `module.exports = async (i, { tools }) => await tools.sleep(null)`, want: `not null`, errCode: service.CodeInvalidArgument},
 		{name: "sleep of NaN", code: `module.exports = async (i, { tools }) => await tools.sleep(NaN)`, want: `number of milliseconds`, errCode: service.CodeInvalidArgument},

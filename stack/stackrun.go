@@ -146,8 +146,7 @@ func (s *Store) waitingCall(ctx context.Context, id uuid.UUID) (e Ending, call s
 	}
 	rows, err := s.pool.Query(ctx, `/* waitingCall */
 		with asked as (select s.id from public.stack_runs s where s.id = @id or s.child_task_run_id = @id order by s.id = @id desc limit 1)
-		select s.id, parent_task_run_id, parent_stack_run_id, child_task_run_id, service_name, method_name, args, sequence, call_id,
-			status, s.id = asked.id as asked
+		select `+claimedColumns+`, status, s.id = asked.id as asked
 		from public.stack_runs s, asked
 		where s.id = asked.id or s.parent_stack_run_id = asked.id and s.call_id is not null
 			and s.status not in ('completed', 'failed', 'cancelled')

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"time"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
@@ -24,6 +25,29 @@ type StartParams struct {
 	// ID is the run's, uuid.Nil for a new one. One that is taken is a
 	// *service.Error with code RUN_EXISTS.
 	ID uuid.UUID
+
+	Priority int           // higher ones first; nested tasks inherit it
+	Delay    time.Duration // before it begins
+	At       time.Time     // when it begins, instead of Delay; zero: now
+	Timeout  time.Duration // how long it may take from now on, waiting included; 0: any time
+}
+
+// sleeps reports whether the run begins later.
+func (p StartParams) sleeps() bool { return p.Delay > 0 || !p.At.IsZero() }
+
+// checkTimes checks when a run begins and how long it may take.
+func (p StartParams) checkTimes() *service.Error {
+	switch {
+	case p.Priority < -maxPriority || p.Priority > maxPriority:
+		return service.Errorf(service.CodeInvalidInput, "The priority is a whole number from %d to %d.", -maxPriority, maxPriority)
+	case p.Delay < 0 || p.Delay > maxSleep || time.Until(p.At) > maxSleep:
+		return service.Errorf(service.CodeInvalidInput, "A run begins within ten years.")
+	case p.Delay > 0 && !p.At.IsZero():
+		return service.Errorf(service.CodeInvalidInput, "A run has a delay or a time at which it begins, not both.")
+	case p.Timeout < 0 || p.Timeout > maxSleep:
+		return service.Errorf(service.CodeInvalidInput, "A run takes ten years at most.")
+	}
+	return nil
 }
 
 // CodeRunExists is the code of the error for a run whose id is taken.
@@ -52,11 +76,20 @@ func (s *Store) Start(ctx context.Context, host Host, p StartParams, hold bool) 
 			return Body{}, err
 		}
 	}
-	body := Body{ID: newID(), TaskRun: p.ID, Task: p.Task, Code: p.Code, Input: p.Input, Caller: p.Caller, Held: hold}
+	if err := p.checkTimes(); err != nil {
+		return Body{}, err
+	}
+	if p.sleeps() {
+		hold = false
+	}
+	body := Body{Priority: p.Priority, claimedAt: time.Now(), ID: newID(), TaskRun: p.ID, Task: p.Task, Code: p.Code, Input: p.Input, Caller: p.Caller, Held: hold}
 	if p.ID == uuid.Nil {
 		body.TaskRun = newID()
 	}
 	body.Root = body.TaskRun
+	if p.Timeout > 0 {
+		body.Deadline = time.Now().Add(p.Timeout)
+	}
 	if p.Code == "" {
 		task, err := s.Task(ctx, p.Task)
 		if err != nil {
@@ -72,6 +105,11 @@ func (s *Store) Start(ctx context.Context, host Host, p StartParams, hold bool) 
 		if hold {
 			runStatus, status, claimed = StatusProcessing, StatusProcessing, &host.ID
 		}
+		var after *float64
+		if p.sleeps() {
+			seconds := p.Delay.Seconds()
+			status, after = StatusSleeping, &seconds
+		}
 		call, err := executeCall(p.Task, p.Input)
 		if err != nil {
 			return err
@@ -81,13 +119,16 @@ func (s *Store) Start(ctx context.Context, host Host, p StartParams, hold bool) 
 			return err
 		}
 		var b batch
-		queueTaskRun(&b, taskRun{ID: body.TaskRun, Task: p.Task, Unpublished: p.Code != "", Input: p.Input, Status: runStatus, Caller: p.Caller})
+		queueTaskRun(&b, taskRun{ID: body.TaskRun, Task: p.Task, Unpublished: p.Code != "", Input: p.Input, Status: runStatus, Caller: p.Caller,
+			Priority: p.Priority, At: nullTime(p.At), After: after, Left: secondsUntil(body.Deadline)})
 		b.Queue(`/* Start: body */
 			insert into public.stack_runs (id, parent_task_run_id, parent_run_id, child_task_run_id, service_name, module_name,
-				method_name, args, status, claimed_by, started_at)
+				method_name, args, status, claimed_by, started_at, priority, due_at, deadline_at)
 			values (@id, @run, @run, @run, 'tasks', 'tasks', 'execute', @args, @status, @claimed_by,
-				case when @claimed_by::uuid is not null then now() end)`,
-			pgx.StrictNamedArgs{"id": body.ID, "run": body.TaskRun, "args": json.RawMessage(args), "status": status, "claimed_by": claimed})
+				case when @claimed_by::uuid is not null then now() end, @priority,
+				coalesce(@at, clock_timestamp() + make_interval(secs => @after)), clock_timestamp() + make_interval(secs => @left))`,
+			pgx.StrictNamedArgs{"id": body.ID, "run": body.TaskRun, "args": json.RawMessage(args), "status": status, "claimed_by": claimed,
+				"priority": p.Priority, "at": nullTime(p.At), "after": after, "left": secondsUntil(body.Deadline)})
 		if err := s.putBytes(&b, body.ID, kindRequest, request{Call: call, Code: p.Code}); err != nil {
 			return err
 		}

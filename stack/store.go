@@ -120,6 +120,19 @@ func (b *batch) fenced(sql string, args pgx.StrictNamedArgs) {
 	})
 }
 
+// fencedRow queues a statement that must change exactly one row, of which it
+// returns a value.
+func (b *batch) fencedRow(sql string, to any, args pgx.StrictNamedArgs) {
+	b.Queue(sql, args).QueryRow(func(row pgx.Row) error {
+		err := row.Scan(to)
+		if errors.Is(err, pgx.ErrNoRows) {
+			b.lost = true
+			return nil
+		}
+		return err
+	})
+}
+
 // send runs the statements; ErrClaimLost if a fenced one matched no row.
 func (b *batch) send(ctx context.Context, tx pgx.Tx) error {
 	if b.Len() == 0 {

@@ -21,18 +21,19 @@ func TestSuspendAgainstComplete(t *testing.T) {
 	suspendSaw, completeSaw := 0, 0
 	for range 150 {
 		r := newRace(d, e, host)
-		var more []stack.Reply
+		var after stack.Suspended
 		var resume bool
 		var suspendErr, completeErr error
 		var both sync.WaitGroup
 		gun := make(chan struct{})
-		both.Go(func() { <-gun; more, suspendErr = d.store.Suspend(t.Context(), host, r.second) })
+		both.Go(func() { <-gun; after, suspendErr = d.store.Suspend(t.Context(), host, r.second) })
 		both.Go(func() { <-gun; resume, completeErr = d.store.Complete(t.Context(), host, r.b) })
 		close(gun)
 		both.Wait()
 		if suspendErr != nil || completeErr != nil {
 			t.Fatal(suspendErr, completeErr)
 		}
+		more := after.Replies
 		switch {
 		case len(more) == 1 && !resume && more[0].ID == r.b.ID:
 			suspendSaw++

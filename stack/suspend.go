@@ -33,7 +33,15 @@ type Child struct {
 	Input   json.RawMessage // its input
 
 	Timer bool          // the call is a timer: the row sleeps instead of being held
-	After time.Duration // its duration
+	After time.Duration // its duration; of a nested task, how long it sleeps before it begins
+	At    time.Time     // when a nested task begins, instead of After
+
+	Key      string         // what the service sees as its idempotency key, if the task gave one
+	Policy   service.Policy // how it is tried again
+	Tries    int            // that failed before this one
+	Timeout  time.Duration  // how long it may take in all; 0: any time
+	Deadline time.Time      // when its time is over, by this host's clock; zero: never
+	Priority int            // of a nested task
 
 	Left bool // to any host: it is born pending
 
@@ -48,43 +56,63 @@ type Suspension struct {
 	TaskRun   uuid.UUID
 	Task      string
 	Caller    Caller
-	Depth     int       // of nesting
-	Root      uuid.UUID // of the tree
-	Slice               // the slice that led here
+	Depth     int           // of nesting
+	Root      uuid.UUID     // of the tree
+	Grace     time.Duration // to tidy up, if it turns out to be interrupted
+	Slice                   // the slice that led here
 	Snapshot  *vm.Snapshot
 	Calls     []Child
 	Cancelled []uint32 // calls the task gave up
 	Waits     int      // calls without a reply
 }
 
+// Suspended is what came of a suspension.
+type Suspended struct {
+	// Replies of calls that have ended meanwhile: if there are any, the body stays
+	// held by the host, which must resume it.
+	Replies []Reply
+	// Interrupt is why the body is to end, if it learns of it by this. Its calls have
+	// been rejected, those that it has just made too; nested tasks go on until they
+	// have ended. Deadline is when its time to tidy up is over.
+	Interrupt string
+	Deadline  time.Time
+}
+
 // Suspend commits a slice that ended in a wait: the replies it was given in
 // this process, the body's snapshot and its next calls, which are born held by
-// host (timers: sleeping). If calls of the body have ended meanwhile, their
-// replies are returned and the body stays held by host, which must resume it.
-// A host that is leaving, or lacks the key of such a reply, is given nothing.
-func (s *Store) Suspend(ctx context.Context, host Host, sp Suspension) (more []Reply, err error) {
+// host (timers: sleeping). A host that is leaving, or lacks the key of a reply that
+// has come meanwhile, is given nothing.
+func (s *Store) Suspend(ctx context.Context, host Host, sp Suspension) (after Suspended, err error) {
 	err = s.tx(ctx, "suspend stack run", func(tx pgx.Tx) error {
+		after = Suspended{}
 		var b batch
 		var foreign bool
-		if err := s.queueSuspend(&b, host, sp); err != nil {
+		var interrupt *string
+		if err := s.queueSuspend(&b, host, sp, &interrupt); err != nil {
 			return err
 		}
-		b.Queue(repliesSQL, pgx.StrictNamedArgs{"body": sp.ID, "most": pieceBytes}).Query(func(rows pgx.Rows) (err error) {
-			more, err = s.replies(rows)
+		read := func(rows pgx.Rows) (err error) {
+			after.Replies, err = s.replies(rows)
 			if foreign = errors.Is(err, keys.ErrUnknownKey); foreign {
 				return nil
 			}
 			return err
-		})
+		}
+		b.Queue(repliesSQL, pgx.StrictNamedArgs{"body": sp.ID, "most": pieceBytes}).Query(read)
 		if err := b.send(ctx, tx); err != nil {
 			return err
 		}
-		if len(more) == 0 && !foreign {
+		if interrupt != nil {
+			if goesOn, err := s.deliver(ctx, tx, sp, *interrupt, &after, read); err != nil || !goesOn {
+				return err
+			}
+		}
+		if len(after.Replies) == 0 && !foreign {
 			return nil
 		}
 		status, claimed := StatusProcessing, &host.ID
 		if foreign || !host.takes() {
-			status, claimed, more = StatusResume, nil, nil
+			status, claimed, after.Replies = StatusResume, nil, nil
 		}
 		_, err := tx.Exec(ctx, `/* Suspend: resume */
 			update public.stack_runs set status = @status, claimed_by = @host, updated_at = now() where id = @id`,
@@ -92,12 +120,40 @@ func (s *Store) Suspend(ctx context.Context, host Host, sp Suspension) (more []R
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return Suspended{}, err
 	}
-	return more, nil
+	return after, nil
 }
 
-func (s *Store) queueSuspend(b *batch, host Host, sp Suspension) error {
+// deliver interrupts a body that was asked to end while it ran, and reports whether
+// it goes on at once: it waits for the bodies below it.
+func (s *Store) deliver(ctx context.Context, tx pgx.Tx, sp Suspension, why string, after *Suspended, read func(pgx.Rows) error) (goesOn bool, err error) {
+	var left float64
+	err = tx.QueryRow(ctx, `/* Suspend: interrupt */
+		select extract(epoch from amber.interrupt(@id, @why, @reason, make_interval(secs => @grace)) - clock_timestamp())::float8`,
+		pgx.StrictNamedArgs{"id": sp.ID, "why": why, "reason": reasonOf(why), "grace": sp.Grace.Seconds()}).Scan(&left)
+	if err != nil {
+		return false, err
+	}
+	after.Interrupt, after.Deadline = why, time.Now().Add(time.Duration(left*float64(time.Second)))
+	var status string
+	if err := tx.QueryRow(ctx, `/* Suspend: interrupted */ select status from public.stack_runs where id = @id`, pgx.StrictNamedArgs{"id": sp.ID}).Scan(&status); err != nil {
+		return false, err
+	}
+	if status == StatusWaiting {
+		after.Replies = nil
+		return false, nil
+	}
+	rows, err := tx.Query(ctx, repliesSQL, pgx.StrictNamedArgs{"body": sp.ID, "most": pieceBytes})
+	if err != nil {
+		return false, err
+	}
+	return true, read(rows)
+}
+
+// queueSuspend queues the statements of a suspension. interrupt becomes why the body
+// is to end, if it does not know that yet.
+func (s *Store) queueSuspend(b *batch, host Host, sp Suspension, interrupt **string) error {
 	var waitingOn *uuid.UUID
 	if len(sp.Calls) > 0 {
 		waitingOn = &sp.Calls[0].ID
@@ -110,13 +166,14 @@ func (s *Store) queueSuspend(b *batch, host Host, sp Suspension) error {
 	if err != nil {
 		return err
 	}
-	b.fenced(`/* Suspend: body */
+	b.fencedRow(`/* Suspend: body */
 		update public.stack_runs set status = 'suspended_waiting_child', claimed_by = null, sequence = @next,
 			waiting_on_stack_run_id = coalesce(@waiting_on, waiting_on_stack_run_id), engine = @engine,
 			vm_state = @state, stuck_reason = null, updated_at = now()
 		where id = @id and sequence = @sequence and (
 			(status = 'processing' and claimed_by = @host)
-			or (status = 'suspended_waiting_child' and sequence = @fence))`,
+			or (status = 'suspended_waiting_child' and sequence = @fence))
+		returning case when interrupted_at is null then interrupt end`, interrupt,
 		pgx.StrictNamedArgs{"next": int64(sp.Snapshot.Sequence), "waiting_on": waitingOn, "engine": sp.Snapshot.Engine.String(),
 			"state": json.RawMessage(state), "id": sp.ID, "sequence": sp.Sequence, "host": host.ID, "fence": sp.fence()})
 	if err := s.settle(b, host, sp.ID, sp.TaskRun, sp.Slice); err != nil {
@@ -172,23 +229,27 @@ func (s *Store) queueChild(b *batch, host Host, sp Suspension, c Child) error {
 	status, claimed, runStatus := StatusProcessing, &host.ID, StatusProcessing
 	var due *float64
 	switch {
-	case c.Timer:
+	case c.sleeps():
 		seconds := c.After.Seconds()
-		status, claimed, due = StatusSleeping, nil, &seconds
+		status, claimed, runStatus, due = StatusSleeping, nil, StatusQueued, &seconds
 	case c.Left, !host.takes():
 		status, claimed, runStatus = StatusPending, nil, StatusQueued
 	}
 	if c.TaskRun != uuid.Nil {
-		queueTaskRun(b, taskRun{ID: c.TaskRun, Parent: sp.TaskRun, Task: c.Task, Input: c.Input, Status: runStatus, Caller: sp.Caller})
+		queueTaskRun(b, taskRun{ID: c.TaskRun, Parent: sp.TaskRun, Task: c.Task, Input: c.Input, Status: runStatus, Caller: sp.Caller,
+			Priority: c.Priority, At: nullTime(c.At), After: due, Left: secondsUntil(c.Deadline)})
 	}
 	b.Queue(`/* Suspend: call */
 		insert into public.stack_runs (id, parent_task_run_id, parent_stack_run_id, parent_run_id, child_task_run_id,
-			service_name, module_name, method_name, args, status, claimed_by, call_id, due_at, started_at, idempotency_key)
+			service_name, module_name, method_name, args, status, claimed_by, call_id, due_at, started_at, idempotency_key,
+			priority, deadline_at)
 		values (@id, @task_run, @parent, @task_run, @child, @service, @service, @method, @args, @status, @claimed_by, @call_id,
-			clock_timestamp() + make_interval(secs => @due), case when @status <> 'pending' then now() end, @key)`,
+			coalesce(@at, clock_timestamp() + make_interval(secs => @due)), case when @status <> 'pending' then now() end, @key,
+			@priority, clock_timestamp() + make_interval(secs => @left))`,
 		pgx.StrictNamedArgs{"id": c.ID, "task_run": sp.TaskRun, "parent": sp.ID, "child": nullID(c.TaskRun),
 			"service": text(c.Call.Service), "method": text(c.Call.Method()), "args": args, "status": status,
-			"claimed_by": claimed, "call_id": int64(c.CallID), "due": due, "key": c.ID.String()})
+			"claimed_by": claimed, "call_id": int64(c.CallID), "due": due, "at": nullTime(c.At), "key": c.key(),
+			"priority": c.Priority, "left": secondsUntil(c.Deadline)})
 	asked := request{Call: c.Call, Refused: c.Refused}
 	if c.TaskRun != uuid.Nil {
 		asked.Depth, asked.Root = sp.Depth+1, &sp.Root
@@ -216,6 +277,11 @@ type taskRun struct {
 	Caller     Caller
 
 	Unpublished bool // it runs code of its own: Task is only its name
+
+	Priority int
+	At       *time.Time // when it is to begin
+	After    *float64   // in how many seconds, instead
+	Left     *float64   // seconds until its time is over
 }
 
 func queueTaskRun(b *batch, r taskRun) {
@@ -225,9 +291,11 @@ func queueTaskRun(b *batch, r taskRun) {
 	}
 	b.Queue(`/* new run */
 		insert into public.task_runs (id, task_function_id, task_name, input, status, parent_run_id, owner, caller_role,
-			caller_claims, started_at)
+			caller_claims, started_at, priority, scheduled_for, deadline_at)
 		values (@id, (select id from public.task_functions where name = @task and not @unpublished), @task, @input, @status, @parent, @owner,
-			nullif(@role, ''), @claims, case when @status = 'processing' then now() end)`,
+			nullif(@role, ''), @claims, case when @status = 'processing' then now() end, @priority,
+			coalesce(@at, clock_timestamp() + make_interval(secs => @after)), clock_timestamp() + make_interval(secs => @left))`,
 		pgx.StrictNamedArgs{"id": r.ID, "task": r.Task, "unpublished": r.Unpublished, "input": r.Input, "status": r.Status, "parent": nullID(r.Parent),
-			"owner": owner, "role": r.Caller.Role, "claims": r.Caller.Claims})
+			"owner": owner, "role": r.Caller.Role, "claims": r.Caller.Claims,
+			"priority": r.Priority, "at": r.At, "after": r.After, "left": r.Left})
 }

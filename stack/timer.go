@@ -14,14 +14,14 @@ import (
 
 // Timer is a sleeping stack_run.
 type Timer struct {
-	ID, Parent uuid.UUID
+	ID, Parent uuid.UUID // Parent is uuid.Nil if it is no timer
 	CallID     uint32
 	Service    string          // "sleep" or "timer"
 	In         time.Duration   // until it is due; negative when overdue
 	Args       json.RawMessage // the first of them
 }
 
-// Timers returns up to limit timers that are due within the given time, soonest first.
+// Timers returns up to limit sleeping rows that are due within the given time, soonest first.
 func (s *Store) Timers(ctx context.Context, within time.Duration, limit int) ([]Timer, error) {
 	rows, err := s.pool.Query(ctx, `/* Timers */
 		select id, parent_stack_run_id, call_id, service_name, extract(epoch from due_at - statement_timestamp())::float8,
@@ -40,6 +40,9 @@ func (s *Store) Timers(ctx context.Context, within time.Duration, limit int) ([]
 		var in float64
 		err := row.Scan(&t.ID, &parent, &callID, &t.Service, &in, &t.Args)
 		t.Parent, t.In = orNil(parent), time.Duration(in*float64(time.Second))
+		if !t.timer() {
+			t.Parent = uuid.Nil
+		}
 		if callID != nil {
 			t.CallID = uint32(*callID)
 		}
@@ -50,6 +53,10 @@ func (s *Store) Timers(ctx context.Context, within time.Duration, limit int) ([]
 	}
 	return timers, nil
 }
+
+// timer reports whether the row is a timer. Other rows sleep before somebody works
+// for them: see WakeDue.
+func (t Timer) timer() bool { return t.Service == serviceSleep || t.Service == serviceTimer }
 
 // ending is how a timer ends: tools.sleep answers {slept, duration}, setTimeout nothing.
 func (t Timer) ending() Ending {

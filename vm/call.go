@@ -15,6 +15,7 @@ type StartParams struct {
 	Input    json.RawMessage // exact JSON text; nil means null
 	TaskRun  string          // shown to the task as __currentTaskRunId
 	StackRun string          // shown to the task as __currentStackRunId
+	Sequence uint64          // that its snapshots count on from
 	Begins   func()          // called when its turn has come, if it is not nil; it may wait, and others with it
 }
 

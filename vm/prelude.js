@@ -9,7 +9,7 @@
 (function (proxied) {
 'use strict';
 
-const { apply, defineProperty, getOwnPropertyDescriptor } = Reflect;
+const { apply, defineProperty, getOwnPropertyDescriptor, setPrototypeOf } = Reflect;
 const { stringify } = JSON;
 const { max, min, trunc } = Math;
 const { now } = Date;
@@ -146,11 +146,23 @@ function column(line) {
   return slice(line, 0, from) + (headLength > 0 ? max(1, n - headLength + 1) : n) + (includes(line, '(') ? ')' : '');
 }
 
+// The errors that a task tells apart by their class: what came of it being
+// cancelled or out of time, and what it throws so that it is not tried again.
+const classes = { __proto__: null };
+for (const C of [
+  class CancelledError extends Error {}, class TimeoutError extends Error {}, class NonRetryableError extends Error {},
+]) {
+  hidden(C.prototype, 'name', C.name);
+  hidden(globalThis, C.name, C);
+  classes[C.name] = C.prototype;
+}
+
 // rejection makes the Error that a failed call rejects with.
 function rejection(error, site) {
   const message = '' + own(error, 'message'), name = own(error, 'name') || 'Error', code = own(error, 'code'), status = own(error, 'status');
   const e = new E(message);
-  if (name !== 'Error') hidden(e, 'name', name);
+  if (classes[name] !== undefined) setPrototypeOf(e, classes[name]);
+  else if (name !== 'Error') hidden(e, 'name', name);
   if (code !== undefined) put(e, 'code', code);
   if (status !== undefined) put(e, 'status', status);
   hidden(e, 'stack', name + ': ' + message + '\n' + frames(site));

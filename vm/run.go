@@ -39,7 +39,7 @@ func (e *Engine) Start(ctx context.Context, p StartParams) (*Outcome, error) {
 	if p.Begins != nil {
 		p.Begins()
 	}
-	return e.run(ctx, s, turn, p.Frame, state{}, func(ctx context.Context) error {
+	return e.run(ctx, s, turn, p.Frame, state{sequence: p.Sequence}, func(ctx context.Context) error {
 		body, err := e.body(ctx, s, p, key, known)
 		if err != nil || s.slice.out.Ended {
 			return err

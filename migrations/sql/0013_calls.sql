@@ -1,0 +1,116 @@
+-- Calls that are tried again, that have only so much time, and that are called off.
+
+alter table public.stack_runs
+  add column if not exists tries          int not null default 0,    -- that failed and were followed by another
+  add column if not exists first_sequence bigint not null default 0, -- sequence at which a body began: more than 0 if it began anew
+  add column if not exists deadline_at    timestamptz,               -- when its time is over; of a body that was interrupted, the time to tidy up
+  add column if not exists interrupt      text,                      -- why a body is to end: cancel or timeout
+  add column if not exists interrupted_at timestamptz,               -- since when it knows
+  add column if not exists turn_at        timestamptz not null default now(); -- who is older is claimed first, of equal priority
+create index if not exists stack_runs_deadline on public.stack_runs (deadline_at)
+  where deadline_at is not null and status not in ('completed', 'failed', 'cancelled');
+drop index if exists public.stack_runs_free;
+create index if not exists stack_runs_free on public.stack_runs (priority desc, turn_at, created_at)
+  where status in ('pending', 'pending_resume', 'pending_execution') and stuck_reason is null;
+
+-- Runs have a key within their task and their owner: nobody finds another's.
+alter table public.task_runs add column if not exists idempotency_hash bytea; -- of what was asked for under the key
+drop index if exists public.task_runs_idempotency_key;
+create unique index if not exists task_runs_idempotency_key on public.task_runs (task_name, coalesce(owner::text, ''), idempotency_key)
+  where idempotency_key is not null;
+
+-- The tries of a call that failed and were followed by another, and answers that
+-- came when nobody waited for them any more. The last try is the row itself.
+create table if not exists amber.attempts (
+  id           bigint generated always as identity primary key,
+  stack_run_id uuid not null,
+  attempt      int not null, -- from 1
+  started_at   timestamptz,
+  ended_at     timestamptz not null default now(),
+  error        jsonb,
+  next_at      timestamptz, -- when the next one was due
+  late         boolean not null default false
+);
+alter table amber.attempts enable row level security;
+create index if not exists attempts_stack_run_id on amber.attempts (stack_run_id);
+
+-- end_call ends a call, or a body that has not begun, in place of whoever holds it.
+-- Its caller has not seen that. The caller of this has the rows of both locked.
+create or replace function amber.end_call(call uuid, reason jsonb) returns void language plpgsql as $$
+declare
+  run uuid;
+begin
+  update public.stack_runs set status = 'cancelled', error = reason, claimed_by = null, waiting_on_stack_run_id = null,
+    stuck_reason = null, ended_at = now(), updated_at = now()
+  where id = call and status not in ('completed', 'failed', 'cancelled')
+  returning child_task_run_id into run;
+  update public.task_runs set status = 'cancelled', error = reason, waiting_on_stack_run_id = null, stuck_reason = null,
+    ended_at = now(), updated_at = now()
+  where id = run and status not in ('completed', 'failed', 'cancelled');
+end $$;
+
+-- interrupt tells a body, and those below it, to end: the calls of each are
+-- rejected with a reason, and each has so long to tidy up. It returns when the time
+-- of this one is over. The caller has the body's row locked, and has seen that it
+-- has begun and not ended.
+--
+-- The innermost come first: a body goes on when those below it have ended, and its
+-- own time begins after theirs. One that runs learns of it when it is suspended
+-- next: whoever does that calls this again.
+create or replace function amber.interrupt(body uuid, why text, reason jsonb, grace interval) returns timestamptz language plpgsql as $$
+declare
+  over timestamptz := now();
+  state text;
+  call record;
+  below boolean := false;
+begin
+  select status into strict state from public.stack_runs where id = body;
+  if state <> 'processing' then
+    for call in
+      select id, status, child_task_run_id is not null or service_name = 'tasks' as is_body, sequence > first_sequence as is_begun from public.stack_runs
+      where parent_stack_run_id = body and status not in ('completed', 'failed', 'cancelled')
+      order by call_id for update
+    loop
+      if call.is_body and (call.is_begun or call.status = 'processing') then
+        over := greatest(over, amber.interrupt(call.id, why, reason, grace));
+        below := true;
+      else
+        perform amber.end_call(call.id, reason);
+      end if;
+    end loop;
+  end if;
+  update public.stack_runs set interrupt = why, interrupted_at = case when state <> 'processing' then now() end,
+    cancel_requested_at = coalesce(cancel_requested_at, now()), deadline_at = over + grace, updated_at = now(),
+    status = case when state = 'suspended_waiting_child' and not below then 'pending_resume' else state end
+  where id = body;
+  return over + grace;
+end $$;
+
+revoke execute on function amber.end_call(uuid, jsonb), amber.interrupt(uuid, text, jsonb, interval) from public;
+
+create or replace function amber.delete_stack_run_parts() returns trigger language plpgsql security definer set search_path = '' as $$
+begin
+  if not exists (select from gone) then
+    return null;
+  end if;
+  delete from amber.snapshots s using gone g where s.stack_run_id = g.id;
+  delete from amber.replies r using gone g where r.stack_run_id = g.id;
+  delete from amber.attempts a using gone g where a.stack_run_id = g.id;
+  -- A body that waits for a call without a row would wait for ever: say so.
+  with waiting as (
+    update public.stack_runs p set stuck_reason = 'The row of a call that it waits for was deleted.', updated_at = now()
+    from gone g
+    where p.id = g.parent_stack_run_id and g.call_id is not null and not g.delivered
+      and p.status = 'suspended_waiting_child'
+    returning p.child_task_run_id
+  )
+  update public.task_runs t set stuck_reason = 'The row of a call that it waits for was deleted.', updated_at = now()
+  from waiting w where t.id = w.child_task_run_id;
+  -- A run without its body cannot go on, nor can what its body called.
+  update public.task_runs t set status = 'failed', ended_at = now(), updated_at = now(),
+    error = '{"code": "RUN_DELETED", "message": "The stack_run that is the body of this run was deleted."}'
+  from gone g
+  where t.id = g.child_task_run_id and t.status not in ('completed', 'failed', 'cancelled');
+  delete from public.stack_runs s using gone g where s.parent_stack_run_id = g.id;
+  return null;
+end $$;

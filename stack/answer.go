@@ -1,0 +1,132 @@
+package stack
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/amberhost/amber/internal/failpoint"
+	"github.com/amberhost/amber/service"
+)
+
+// answer asks the service. Whatever it does becomes a reply, or, if the call is to
+// be tried again, an attempt.
+func (p *Processor) answer(ctx context.Context, body, taskRun uuid.UUID, task string, caller Caller, c Child) (e Ending, again *Attempt) {
+	e = c.ending()
+	e.Parent = body
+	svc, ok := p.cfg.Services[c.Call.Service]
+	if !ok {
+		e.Reply.Err = unknownService(c.Call.Service, p.cfg.Services)
+		return e, nil
+	}
+	if secretive, ok := svc.(service.Secretive); ok {
+		_, e.Secret = secretive.Secret(c.Call)
+	}
+	select {
+	case p.calls <- struct{}{}:
+	case <-ctx.Done():
+		return e, nil
+	}
+	reserve := min(usualReply, p.room.replies.most/int64(2*p.cfg.MaxCalls)) // slow calls alone must not take all of it
+	if sizer, ok := svc.(service.Sizer); ok {
+		reserve = int64(sizer.MaxReply())
+	}
+	if p.room.replies.acquire(ctx, reserve) != nil {
+		<-p.calls
+		return e, nil
+	}
+	e.reserved = reserve
+	began := time.Now()
+	value, err := p.ask(ctx, svc, c, service.Meta{TaskRun: taskRun.String(), StackRun: c.ID.String(), Task: task,
+		IdempotencyKey: c.key(), Owner: caller.Owner, Claims: caller.Claims})
+	if err != nil {
+		e.Reply.Err = service.AsError(err)
+		if after, ok := c.retry(err); ok {
+			p.room.replies.add(-e.reserved)
+			e.reserved = 0
+			return e, &Attempt{ID: c.ID, Tries: c.Tries, Began: time.Since(began), Err: e.Reply.Err, After: after}
+		}
+		return e, nil
+	}
+	if value == nil {
+		value = []byte("null")
+	}
+	if n, most := len(value), p.cfg.Engine.Limits().Value; n > most {
+		e.Reply.Err = service.Errorf(service.CodeResultTooLarge, "The reply of %s is %d bytes, at most %d: keep large data elsewhere and pass its name.", display(c.Call), n, most)
+		return e, nil
+	}
+	e.Reply = exactlyOne("reply of "+display(c.Call), service.Reply{Value: value})
+	return e, nil
+}
+
+// ask makes the call, in the time that it has: a service that goes on after that
+// keeps its slot until it is done, and its answer is counted as late. The caller
+// has taken the slot.
+func (p *Processor) ask(ctx context.Context, svc service.Service, c Child, meta service.Meta) (json.RawMessage, error) {
+	if c.Deadline.IsZero() {
+		defer func() { <-p.calls }()
+		return p.callService(ctx, svc, c, meta)
+	}
+	type answer struct {
+		value json.RawMessage
+		err   error
+	}
+	timed, cancel := context.WithDeadlineCause(ctx, c.Deadline, errTimeUp)
+	answered := make(chan answer, 1)
+	began := time.Now()
+	p.work.Go(func() {
+		defer cancel()
+		defer func() { <-p.calls }()
+		value, err := p.callService(timed, svc, c, meta)
+		answered <- answer{value, err}
+		if context.Cause(timed) == errTimeUp && err == nil {
+			p.late(ctx, c, began)
+		}
+	})
+	select {
+	case a := <-answered:
+		if a.err == nil || context.Cause(timed) != errTimeUp {
+			return a.value, a.err
+		}
+	case <-timed.Done():
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+	}
+	return nil, timeUp(c)
+}
+
+// errTimeUp is the cause of a context whose call has had its time.
+var errTimeUp = errors.New("the call has had its time")
+
+// timeUp is the error of a call that has had its time.
+func timeUp(c Child) *service.Error {
+	return &service.Error{Name: nameTimeout, Code: service.CodeTimeout, Message: fmt.Sprintf("%s took longer than it may.", display(c.Call))}
+}
+
+// late records an answer that came after its time.
+func (p *Processor) late(ctx context.Context, c Child, began time.Time) {
+	land, cancel := mustLand(ctx)
+	defer cancel()
+	if err := p.cfg.Store.Late(land, c.ID, time.Since(began)); err != nil {
+		p.cfg.Log.Warn("late answer", "stack_run", c.ID, "err", err)
+	}
+}
+
+// callService is the call itself. A panic is an error of the service.
+func (p *Processor) callService(ctx context.Context, svc service.Service, c Child, meta service.Meta) (value json.RawMessage, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			p.cfg.Log.Error("service panicked", "service", c.Call.Service, "stack_run", c.ID, "err", fmt.Sprint(r))
+			err = service.Errorf(service.CodeServiceError, "The service %s failed.", c.Call.Service)
+		}
+	}()
+	failpoint.At(failpoint.Call)
+	value, err = svc.Call(ctx, c.Call, meta)
+	failpoint.At(failpoint.Called)
+	return value, err
+}

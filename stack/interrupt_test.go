@@ -1,0 +1,187 @@
+package stack_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/amberhost/amber/service"
+	"github.com/amberhost/amber/stack"
+)
+
+// cancelTasks tidy up when they are cancelled, and say so.
+var cancelTasks = map[string]string{
+	"sleeper": `module.exports = async (i, { tools }) => {
+		try { await tools.sleep(3600000); return 'slept' }
+		catch (e) { console.log('caught ' + e.name + ' ' + (e instanceof CancelledError)); await tools.echo.value('tidy'); return 'tidied' }
+		finally { console.log('finally') } }`,
+	"gate":    `module.exports = async (i, { tools }) => { try { return await tools.gate.pass(1) } catch (e) { console.log('caught ' + e.name); throw e } }`,
+	"spin":    `module.exports = async (i, { tools }) => { const t = Date.now(); while (Date.now() < t + 600); return await tools.echo.value('went on') }`,
+	"returns": `module.exports = async (i, { tools }) => { const t = Date.now(); while (Date.now() < t + 600); return 'all the same' }`,
+	"outer": `module.exports = async (i, { tools }) => {
+		try { return await Promise.all([tools.tasks.execute('sleeper'), tools.sleep(3600000)]) }
+		catch (e) { console.log('outer caught ' + e.name); await tools.sleep(1); throw e } }`,
+	"flaky":    `module.exports = async (i, { tools }) => { try { return await tools.with({ retries: 9, backoff: 3600000 }).flaky.go() } catch (e) { console.log('caught ' + e.name); throw e } }`,
+	"stubborn": `module.exports = async (i, { tools }) => { for (;;) { try { await tools.sleep(3600000) } catch (e) { console.log('caught ' + e.name) } } }`,
+}
+
+// TestCancel: a run that is cancelled at any point of its life sees it at its open
+// awaits, has time to tidy up, and ends as cancelled whatever it makes of it.
+func TestCancel(t *testing.T) {
+	t.Parallel()
+	d := newDB(t, cancelTasks)
+	g := &gate{open: make(chan struct{})}
+	f := &flaky{errs: []error{&service.Error{Message: "down", Status: 500}}, policy: quick}
+	p, _ := d.host(func(c *stack.Config) { c.Services["gate"], c.Services["flaky"] = g, f })
+	const waits = `select id from stack_runs where child_task_run_id = $1 and status = 'suspended_waiting_child'`
+	for _, c := range []struct {
+		name, task string
+		params     stack.StartParams
+		ready      string // finds a row when it is time to cancel
+		logs       string
+	}{
+		{"before it begins", "sleeper", stack.StartParams{Delay: time.Hour}, `select id from stack_runs where child_task_run_id = $1 and status = 'sleeping'`, `[]`},
+		{"waiting on a timer", "sleeper", stack.StartParams{}, waits, `["caught CancelledError true", "finally"]`},
+		{"waiting on a call", "gate", stack.StartParams{}, waits, `["caught CancelledError"]`},
+		{"between tries", "flaky", stack.StartParams{}, `select id from stack_runs where parent_task_run_id = $1 and service_name = 'flaky' and status = 'sleeping'`, `["caught CancelledError"]`},
+		{"running", "spin", stack.StartParams{}, `select id from stack_runs where child_task_run_id = $1 and status = 'processing'`, `[]`},
+		{"about to return", "returns", stack.StartParams{}, `select id from stack_runs where child_task_run_id = $1 and status = 'processing'`, `[]`},
+		{"waiting on children", "outer", stack.StartParams{},
+			`select c.id from stack_runs b join stack_runs c on c.parent_stack_run_id = b.id where b.parent_task_run_id = $1 and b.call_id is not null and c.status = 'sleeping'`,
+			`["caught CancelledError true", "finally", "outer caught CancelledError"]`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := d.in(t)
+			c.params.Task = c.task
+			r, err := p.Start(t.Context(), c.params)
+			if err != nil {
+				t.Fatal(err)
+			}
+			d.stackRun(c.ready, r.ID)
+			if _, err := p.Cancel(t.Context(), r.ID); err != nil {
+				t.Fatal(err)
+			}
+			r = d.wait(p, r.ID)
+			var e service.Error
+			if r.Status != stack.StatusCancelled || json.Unmarshal(r.Error, &e) != nil || e.Name != "CancelledError" || e.Code != service.CodeCancelled {
+				t.Errorf("the run is %s: %s %s", r.Status, r.Error, r.Result)
+			}
+			var logs string
+			if err := d.pool.QueryRow(t.Context(), `with recursive runs as (select $1::uuid as id union all select t.id from task_runs t join runs r on t.parent_run_id = r.id)
+				select coalesce(jsonb_agg(message order by l.id), '[]') from amber.logs l where task_run_id in (select id from runs) and level <> 'info' or task_run_id in (select id from runs) and message ~ 'caught|finally'`, r.ID).Scan(&logs); err != nil {
+				t.Fatal(err)
+			}
+			if logs != c.logs {
+				t.Errorf("logs %s, want %s", logs, c.logs)
+			}
+			if again, err := p.Cancel(t.Context(), r.ID); err != nil || again.Status != stack.StatusCancelled || !again.EndedAt.Equal(*r.EndedAt) {
+				t.Errorf("once more: %v %v", again, err)
+			}
+		})
+	}
+	if n := d.count(`select count(*) from stack_runs where status not in ('completed', 'failed', 'cancelled')`); n != 0 {
+		t.Errorf("%d rows left:\n%s", n, d.dump())
+	}
+	if n := d.count(`select count(*) from amber.snapshots`); n != 0 {
+		t.Errorf("%d snapshots left", n)
+	}
+	if n := d.count(`select count(*) from task_runs where status <> 'cancelled'`); n != 0 {
+		t.Errorf("%d runs are not cancelled", n)
+	}
+	if _, err := p.Cancel(t.Context(), uuid.New()); err != stack.ErrRunNotFound {
+		t.Errorf("no run: %v", err)
+	}
+}
+
+// TestCancelTwice: a second cancel ends a run that takes its time to tidy up, and so
+// does the end of that time.
+func TestCancelTwice(t *testing.T) {
+	t.Parallel()
+	d := newDB(t, cancelTasks)
+	for _, grace := range []time.Duration{time.Hour, 200 * time.Millisecond} {
+		t.Run(grace.String(), func(t *testing.T) {
+			d := d.in(t)
+			p, stop := d.host(func(c *stack.Config) { c.Grace = grace })
+			defer stop()
+			r, err := p.Start(t.Context(), stack.StartParams{Task: "stubborn"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			d.stackRun(bodyOf, r.ID)
+			if r, err = p.Cancel(t.Context(), r.ID); err != nil || r.Ended() {
+				t.Fatalf("%v %v", r.Status, err)
+			}
+			d.stackRun(`select id from stack_runs where parent_task_run_id = $1 and call_id = 2 and status = 'sleeping'`, r.ID) // it goes on
+			if grace == time.Hour {
+				if r, err = p.Cancel(t.Context(), r.ID); err != nil || !r.Ended() {
+					t.Fatalf("%v %v", r.Status, err)
+				}
+			}
+			if r = d.wait(p, r.ID); r.Status != stack.StatusCancelled {
+				t.Errorf("the run is %s: %s", r.Status, r.Error)
+			}
+			if n := d.count(`select count(*) from stack_runs where status not in ('completed', 'failed', 'cancelled')`); n != 0 {
+				t.Errorf("%d rows left:\n%s", n, d.dump())
+			}
+		})
+	}
+}
+
+// TestRunTimeout: a run that takes longer than it may fails with a TimeoutError, which
+// its awaits see, and what it called does too.
+func TestRunTimeout(t *testing.T) {
+	t.Parallel()
+	d := newDB(t, cancelTasks)
+	p, _ := d.host(nil)
+	for task, lines := range map[string]int{"sleeper": 2, "outer": 3} {
+		r, err := p.Start(t.Context(), stack.StartParams{Task: task, Timeout: 150 * time.Millisecond})
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantError(t, d.wait(p, r.ID), service.CodeTimeout)
+		if n := d.count(`with recursive runs as (select $1::uuid as id union all select t.id from task_runs t join runs r on t.parent_run_id = r.id)
+			select count(*) from amber.logs where task_run_id in (select id from runs) and (message ~ 'caught TimeoutError' or message = 'finally')`, r.ID); n != lines {
+			t.Errorf("%s: %d lines, want %d", task, n, lines)
+		}
+		if n := d.count(`select count(*) from task_runs where id = $1 and deadline_at is not null`, r.ID); n != 1 {
+			t.Error("the run does not tell its deadline")
+		}
+	}
+}
+
+// TestStartLater: a run begins when it is told to, and not before.
+func TestStartLater(t *testing.T) {
+	t.Parallel()
+	d := newDB(t, map[string]string{
+		"now": `module.exports = async (i, { tools }) => 'now'`,
+		"later": `module.exports = async (i, { tools }) => {
+			const t = Date.now();
+			const a = await tools.with({ delay: 120 }).tasks.execute('now'), b = await tools.with({ scheduledFor: new Date(t + 300).toISOString() }).tasks.execute('now');
+			return [a, b, Date.now() - t >= 300] }`,
+	})
+	p, _ := d.host(nil)
+	for _, params := range []stack.StartParams{{Delay: 200 * time.Millisecond}, {At: time.Now().Add(200 * time.Millisecond)}} {
+		params.Task = "now"
+		r, err := p.Start(t.Context(), params)
+		if err != nil || r.Status != stack.StatusQueued {
+			t.Fatalf("%v %v", r.Status, err)
+		}
+		wantResult(t, d.wait(p, r.ID), `"now"`)
+	}
+	wantResult(t, d.run(p, "later", "null"), `["now", "now", true]`)
+	if n := d.count(`select count(*) from task_runs where scheduled_for is not null and started_at < scheduled_for`); n != 0 {
+		t.Errorf("%d runs began early", n)
+	}
+	if n := d.count(`select count(*) from task_runs where scheduled_for is not null`); n != 4 {
+		t.Errorf("%d runs tell when they were to begin, want 4", n)
+	}
+	for _, bad := range []stack.StartParams{{Delay: -1}, {Delay: 1, At: time.Now()}, {Timeout: -1}, {Priority: 5000}, {At: time.Now().AddDate(20, 0, 0)}} {
+		bad.Task = "now"
+		if _, err := p.Start(t.Context(), bad); err == nil {
+			t.Errorf("%s is taken", fmt.Sprint(bad))
+		}
+	}
+}
