@@ -42,7 +42,7 @@ func (p *Processor) answer(ctx context.Context, body, taskRun uuid.UUID, task st
 	e.reserved = reserve
 	began := time.Now()
 	value, err := p.ask(ctx, svc, c, service.Meta{TaskRun: taskRun.String(), StackRun: c.ID.String(), Task: task,
-		IdempotencyKey: c.key(), Owner: caller.Owner, Claims: caller.Claims})
+		IdempotencyKey: c.key(task), Owner: caller.Owner, Claims: caller.Claims})
 	if err != nil {
 		e.Reply.Err = service.AsError(err)
 		if after, ok := c.retry(err); ok {

@@ -142,8 +142,8 @@ func nextTry(policy service.Policy, failed int, asked time.Duration, deadline ti
 // maxAsked bounds how long a service may ask to be left alone.
 const maxAsked = 24 * time.Hour
 
-// again puts a call aside until its next try.
-func (p *Processor) again(ctx context.Context, host Host, service string, a Attempt) {
+// again puts a call aside until its next try. f is the frame of one that is a body.
+func (p *Processor) again(ctx context.Context, host Host, service string, f *frame, a Attempt) {
 	land, cancel := mustLand(ctx)
 	defer cancel()
 	err := p.cfg.Store.Again(land, host, a)
@@ -152,9 +152,20 @@ func (p *Processor) again(ctx context.Context, host Host, service string, a Atte
 		p.remind(Timer{ID: a.ID, Service: service, In: a.After})
 	case errors.Is(err, ErrClaimLost):
 		p.cfg.Log.Debug("claim lost", "stack_run", a.ID)
-		p.drop(ctx, host, a.Settled)
+		p.drop(ctx, host, a.owed(f))
+		if a.Held { // it was interrupted, or a reply was lost: as in stop
+			p.yield(ctx, host, a.ID, a.Sequence)
+		}
 	default:
-		p.drop(ctx, host, a.Settled)
-		p.abandon(ctx, host, err, a.ID)
+		owed := a.owed(f)
+		p.abandon(ctx, host, err, append(bodies(owed), a.ID)...)
 	}
+}
+
+// owed are the replies that nobody has committed if the attempt is not.
+func (a Attempt) owed(f *frame) []Ending {
+	if f == nil {
+		return a.Settled
+	}
+	return append(a.Settled, f.lose()...)
 }

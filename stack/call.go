@@ -1,7 +1,6 @@
 package stack
 
 import (
-	"cmp"
 	"encoding/json"
 	"maps"
 	"slices"
@@ -106,8 +105,15 @@ func (c Child) wait() time.Duration {
 	return c.After
 }
 
-// key is what the service sees, whatever becomes of a try.
-func (c Child) key() string { return cmp.Or(c.Key, c.ID.String()) }
+// key is what the service sees, whatever becomes of a try. One that the task gave
+// is the task's own: another task, whose author may be a stranger, that gives the
+// same one to the same service is not answered with what this one was.
+func (c Child) key(task string) string {
+	if c.Key == "" {
+		return c.ID.String()
+	}
+	return task + "/" + c.Key
+}
 
 func nullTime(t time.Time) *time.Time {
 	if t.IsZero() {

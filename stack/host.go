@@ -188,7 +188,7 @@ func (s *Store) wakeLate(ctx context.Context) (woken int, err error) {
 			order by parent_stack_run_id limit @limit
 		), late as (
 			select p.id from public.stack_runs p
-			where p.id = any(array(select distinct body from ended)) and p.status = 'suspended_waiting_child'
+			where p.id = any(array(select distinct body from ended)) and p.status = 'suspended_waiting_child' and p.interrupt is null
 				and exists (select from public.stack_runs s where s.parent_stack_run_id = p.id and not s.delivered and s.call_id is not null
 					and s.status in ('completed', 'failed', 'cancelled') and s.updated_at < now() - interval '1 second')
 			for update of p skip locked

@@ -371,7 +371,7 @@ func (p *Processor) answerClaimed(ctx context.Context, host Host, c Claim) {
 		return
 	}
 	if again != nil {
-		p.again(ctx, host, ch.Call.Service, *again)
+		p.again(ctx, host, ch.Call.Service, nil, *again)
 		return
 	}
 	if f := p.frame(e.Parent); f != nil && f.host.ID == host.ID {

@@ -19,7 +19,7 @@ import (
 //	retries         how many more tries at most, 0 to 100
 //	backoff         milliseconds before the first of them, or {first, factor, most}
 //	timeout         milliseconds for all of it
-//	idempotencyKey  what the service sees instead of amber's own key
+//	idempotencyKey  what the service sees, behind the task's name, instead of amber's own key
 //	delay           milliseconds before a task begins
 //	scheduledFor    when a task begins, ISO 8601
 //	priority        of a task, -1000 to 1000; higher ones first
@@ -42,7 +42,7 @@ type backoff struct {
 const (
 	maxRetries     = 100
 	maxPriority    = 1000
-	maxKey         = 255 // bytes of an idempotency key
+	maxKey         = 200 // bytes of an idempotency key
 	maxCallTimeout = maxSleep
 )
 

@@ -244,7 +244,7 @@ func (p *Processor) call(ctx context.Context, f *frame, c Child) {
 		case ctx.Err() != nil:
 			p.room.replies.add(-e.reserved) // the host is leaving: the call is made again elsewhere
 		case again != nil:
-			p.again(ctx, f.host, c.Call.Service, *again)
+			p.again(ctx, f.host, c.Call.Service, nil, *again)
 		default:
 			p.deliver(ctx, f, e)
 		}
@@ -261,7 +261,7 @@ func (p *Processor) finish(ctx context.Context, f *frame, slice Slice, out *vm.O
 	}
 	if after, again := b.retry(reply.Err); again {
 		p.forget(f)
-		p.again(ctx, f.host, serviceTasks, Attempt{ID: b.ID, Tries: b.Tries, Began: time.Since(b.claimedAt), Err: reply.Err, After: after, TaskRun: b.TaskRun, Slice: slice})
+		p.again(ctx, f.host, serviceTasks, f, Attempt{ID: b.ID, Tries: b.Tries, Began: time.Since(b.claimedAt), Err: reply.Err, After: after, TaskRun: b.TaskRun, Slice: slice})
 		return
 	}
 	if b.Interrupt != "" { // whatever the task made of it

@@ -72,7 +72,7 @@ func TestRetries(t *testing.T) {
 		{"no other error", []error{errors.New("broke")}, `await tools.flaky.go()`, `broke`, 1, 0, ""},
 		{"no 4xx", []error{&service.Error{Message: "bad", Status: 422}}, `await tools.flaky.go()`, `bad`, 1, 0, ""},
 		{"429", []error{&service.Error{Message: "slow down", Status: 429, RetryAfter: 2 * time.Millisecond}}, `await tools.flaky.go()`, `2`, 2, 1, ""},
-		{"a key of the task's own", []error{down}, `await tools.with({ idempotencyKey: 'mine' }).flaky.go()`, `2`, 2, 1, "mine"},
+		{"a key of the task's own", []error{down}, `await tools.with({ idempotencyKey: 'mine' }).flaky.go()`, `2`, 2, 1, "t/mine"},
 		{"no try that could not begin in time", []error{down, down}, `await tools.with({ backoff: 60000, timeout: 30000 }).flaky.go()`, `down`, 1, 0, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

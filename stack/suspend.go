@@ -248,7 +248,7 @@ func (s *Store) queueChild(b *batch, host Host, sp Suspension, c Child) error {
 			@priority, clock_timestamp() + make_interval(secs => @left))`,
 		pgx.StrictNamedArgs{"id": c.ID, "task_run": sp.TaskRun, "parent": sp.ID, "child": nullID(c.TaskRun),
 			"service": text(c.Call.Service), "method": text(c.Call.Method()), "args": args, "status": status,
-			"claimed_by": claimed, "call_id": int64(c.CallID), "due": due, "at": nullTime(c.At), "key": c.key(),
+			"claimed_by": claimed, "call_id": int64(c.CallID), "due": due, "at": nullTime(c.At), "key": c.key(sp.Task),
 			"priority": c.Priority, "left": secondsUntil(c.Deadline)})
 	asked := request{Call: c.Call, Refused: c.Refused}
 	if c.TaskRun != uuid.Nil {
