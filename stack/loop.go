@@ -3,7 +3,6 @@ package stack
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -46,79 +45,6 @@ func (p *Processor) Run(ctx context.Context) error {
 	p.giveUp(work)
 	return nil
 }
-
-// begin makes the database ready for this host, and this host known to it. It
-// waits for a database that is away.
-func (p *Processor) begin(ctx context.Context) error {
-	for wait := 200 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
-		err := p.introduce(ctx)
-		if err == nil || !Unavailable(err) || ctx.Err() != nil {
-			return err
-		}
-		p.cfg.Log.Warn("start: the database is away", "err", err)
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-		}
-	}
-}
-
-func (p *Processor) introduce(ctx context.Context) error {
-	if err := p.cfg.Store.CheckKeys(ctx); err != nil {
-		return err
-	}
-	if err := p.saveImage(ctx); err != nil {
-		return err
-	}
-	if err := p.cfg.Store.forgetCounts(ctx); err != nil {
-		return err
-	}
-	return p.register(ctx, p.cfg.Exclusive)
-}
-
-// saveImage stores the image that this host's snapshots are deltas against, so
-// that any host can resume them, unless it is there.
-func (p *Processor) saveImage(ctx context.Context) error {
-	image := p.cfg.Engine.Image()
-	digest := image.Digest()
-	known, err := p.cfg.Store.UseImage(ctx, digest[:])
-	if err != nil || known {
-		return err
-	}
-	data, err := image.Encode()
-	if err != nil {
-		return fmt.Errorf("encode image: %w", err)
-	}
-	return p.cfg.Store.SaveImage(ctx, digest[:], p.cfg.Engine.Identity(), data)
-}
-
-// Ready is closed when Run has registered this host: runs that are started from
-// then on run here at once, earlier ones are queued.
-func (p *Processor) Ready() <-chan struct{} { return p.ready }
-
-func (p *Processor) register(ctx context.Context, exclusive bool) error {
-	host, err := p.cfg.Store.Register(ctx, p.self(), p.cfg.Lease, exclusive)
-	if err != nil {
-		return err
-	}
-	p.host.Store(&host)
-	return nil
-}
-
-func (p *Processor) currentHost() Host {
-	if h := p.host.Load(); h != nil {
-		return *h
-	}
-	return p.self()
-}
-
-// self is what this host is, whatever its incarnation.
-func (p *Processor) self() Host {
-	return Host{Name: p.cfg.HostName, Engines: p.cfg.Engine.Identities(), Memory: p.cfg.Engine.MaxMemory()}
-}
-
-func (p *Processor) running() bool  { return p.host.Load() != nil && !p.drains.Load() }
-func (p *Processor) draining() bool { return p.drains.Load() }
 
 // submit hands work to Run's context, and reports whether it is taken. After Run
 // has stopped taking work it is dropped: its rows are given back by Release or Reap.
@@ -379,105 +305,6 @@ func (p *Processor) answerClaimed(ctx context.Context, host Host, c Claim) {
 		return
 	}
 	p.complete(ctx, host, e)
-}
-
-// renew keeps the lease and what goes with it, and gives back what this host holds
-// by mistake: nothing that may take as long as the lease does. A host that has lost
-// its lease (it was stopped, or cut off) drops what it had and goes on as a new
-// incarnation.
-func (p *Processor) renew(lease context.Context) {
-	ctx, cutOff := outlive(lease, queryGrace)
-	defer cutOff()
-	for {
-		select {
-		case <-lease.Done():
-			return
-		case <-time.After(p.cfg.Lease / 3):
-		}
-		err := p.cfg.Store.Renew(ctx, p.currentHost(), p.cfg.Lease)
-		if errors.Is(err, ErrClaimLost) && p.draining() {
-			return // nothing is held any more
-		}
-		if errors.Is(err, ErrClaimLost) {
-			p.cfg.Log.Warn("lease lost: going on as a new host", "host", p.currentHost().ID)
-			p.mu.Lock()
-			clear(p.frames)
-			p.mu.Unlock()
-			err = p.register(ctx, false)
-		}
-		if err == nil {
-			err = p.saveImage(ctx) // somebody may have restored a database that lacks it
-		}
-		if err == nil {
-			err = p.cfg.Store.NoteKey(ctx) // a Reseal elsewhere may have forgotten it
-		}
-		if err == nil {
-			var given int
-			given, err = p.cfg.Store.GiveBack(ctx, p.currentHost(), p.known(), p.cfg.Lease/3)
-			if given > 0 {
-				p.cfg.Log.Warn("gave back rows that this host held without knowing", "rows", given)
-			}
-		}
-		if err != nil && lease.Err() == nil {
-			p.cfg.Log.Warn("renew lease", "err", err)
-		}
-	}
-}
-
-// upkeep parks what no host can go on with, as often as the lease is renewed, and
-// tidies up, until ctx ends.
-func (p *Processor) upkeep(ctx, queries context.Context) {
-	var tidied time.Time
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(p.cfg.Lease / 3):
-		}
-		err := p.parkLost(queries)
-		if err == nil && time.Since(tidied) > p.cfg.Tidy {
-			tidied = time.Now()
-			err = p.tidy(queries)
-		}
-		if err != nil && ctx.Err() == nil {
-			p.cfg.Log.Warn("upkeep", "err", err)
-		}
-	}
-}
-
-func (p *Processor) tidy(ctx context.Context) error {
-	if err := p.cfg.Store.forgetCounts(ctx); err != nil {
-		return err
-	}
-	removed, err := p.cfg.Store.RemoveImages(ctx)
-	if removed > 0 {
-		p.cfg.Log.Info("removed images that nobody needs any more", "rows", removed)
-	}
-	return err
-}
-
-// parkLost is not for every sweep: for want of a key, an engine or memory it looks
-// into all rows that wait.
-func (p *Processor) parkLost(ctx context.Context) error {
-	parked, err := p.cfg.Store.ParkUnopenable(ctx)
-	if parked > 0 {
-		p.cfg.Log.Warn("stuck: no host that runs has the keys these are sealed with; start one that has them in AMBER_KEYS", "rows", parked)
-	}
-	if err != nil {
-		return err
-	}
-	parked, err = p.cfg.Store.ParkEngineless(ctx)
-	if parked > 0 {
-		p.cfg.Log.Warn("stuck: no host that runs has the engine these were suspended by", "rows", parked)
-	}
-	if err != nil {
-		return err
-	}
-	parked, err = p.cfg.Store.ParkTooLarge(ctx)
-	if parked > 0 {
-		p.cfg.Log.Warn("stuck: no host that runs gives as much memory to one task as these take; start one with a larger limit-memory", "rows", parked)
-	}
-	return err
 }
 
 // nudge hints that something may be claimable.
