@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -43,6 +45,10 @@ func (p *Processor) answer(ctx context.Context, body, taskRun uuid.UUID, task st
 	began := time.Now()
 	value, err := p.ask(ctx, svc, c, service.Meta{TaskRun: taskRun.String(), StackRun: c.ID.String(), Task: task,
 		IdempotencyKey: c.key(task), Owner: caller.Owner, Claims: caller.Claims})
+	if errors.Is(err, errCallEnded) {
+		e.gone = true
+		return e, nil
+	}
 	if err != nil {
 		e.Reply.Err = service.AsError(err)
 		if after, ok := c.retry(err); ok {
@@ -67,9 +73,15 @@ func (p *Processor) answer(ctx context.Context, body, taskRun uuid.UUID, task st
 // keeps its slot until it is done, and its answer is counted as late. The caller
 // has taken the slot.
 func (p *Processor) ask(ctx context.Context, svc service.Service, c Child, meta service.Meta) (json.RawMessage, error) {
+	ctx, done := p.asking(ctx, c.ID)
 	if c.Deadline.IsZero() {
+		defer done()
 		defer func() { <-p.calls }()
-		return p.callService(ctx, svc, c, meta)
+		value, err := p.callService(ctx, svc, c, meta)
+		if context.Cause(ctx) == errCallEnded {
+			err = errCallEnded
+		}
+		return value, err
 	}
 	type answer struct {
 		value json.RawMessage
@@ -79,6 +91,7 @@ func (p *Processor) ask(ctx context.Context, svc service.Service, c Child, meta 
 	answered := make(chan answer, 1)
 	began := time.Now()
 	p.work.Go(func() {
+		defer done()
 		defer cancel()
 		defer func() { <-p.calls }()
 		value, err := p.callService(timed, svc, c, meta)
@@ -94,10 +107,51 @@ func (p *Processor) ask(ctx context.Context, svc service.Service, c Child, meta 
 		}
 	case <-timed.Done():
 		if ctx.Err() != nil {
-			return nil, ctx.Err()
+			return nil, context.Cause(ctx)
 		}
 	}
 	return nil, timeUp(c)
+}
+
+// errCallEnded is the cause of a context whose call somebody else has ended.
+var errCallEnded = errors.New("the call has ended")
+
+// asking lists a call that is with its service, until done is called. The context
+// ends when somebody else is found to have ended the call.
+func (p *Processor) asking(ctx context.Context, id uuid.UUID) (_ context.Context, done func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.asked[id] = cancel
+	return ctx, func() {
+		p.mu.Lock()
+		delete(p.asked, id)
+		p.mu.Unlock()
+		cancel(nil)
+	}
+}
+
+// stopEnded stops the calls of services that this host makes and that have been
+// ended by somebody else: their runs were cancelled, or had their time.
+func (p *Processor) stopEnded(ctx context.Context) error {
+	p.mu.Lock()
+	ids := slices.Collect(maps.Keys(p.asked))
+	p.mu.Unlock()
+	if len(ids) == 0 {
+		return nil
+	}
+	over, err := p.cfg.Store.over(ctx, ids)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, id := range over {
+		if cancel := p.asked[id]; cancel != nil {
+			cancel(errCallEnded)
+		}
+	}
+	return nil
 }
 
 // errTimeUp is the cause of a context whose call has had its time.

@@ -84,6 +84,7 @@ type Processor struct {
 	lookingOut, fresh bool                  // for waiters, see lookOut; some of them are new
 	alarms            map[uuid.UUID]*alarms // by the body that waits
 	deadlines         map[uuid.UUID]*time.Timer
+	asked             map[uuid.UUID]context.CancelCauseFunc // calls that are with their services
 }
 
 const (
@@ -111,7 +112,7 @@ func NewProcessor(cfg Config) *Processor {
 		cfg: cfg, jobs: make(chan func(context.Context)), wake: make(chan struct{}, 1),
 		room: newRoom(cfg.Memory), nested: nested{most: cfg.MaxNested, left: map[uuid.UUID]int{}}, bodies: slots{most: cfg.MaxBodies}, queue: slots{most: cfg.MaxCalls}, suspects: slots{most: 1},
 		calls: make(chan struct{}, cfg.MaxCalls), reading: make(chan struct{}, readers), ready: make(chan struct{}), stopped: make(chan struct{}),
-		frames: map[uuid.UUID]*frame{}, inFlight: map[uuid.UUID]string{}, waiters: map[uuid.UUID]map[chan struct{}]struct{}{}, unwatched: make(chan struct{}, 1), alarms: map[uuid.UUID]*alarms{}, deadlines: map[uuid.UUID]*time.Timer{},
+		frames: map[uuid.UUID]*frame{}, inFlight: map[uuid.UUID]string{}, waiters: map[uuid.UUID]map[chan struct{}]struct{}{}, unwatched: make(chan struct{}, 1), alarms: map[uuid.UUID]*alarms{}, deadlines: map[uuid.UUID]*time.Timer{}, asked: map[uuid.UUID]context.CancelCauseFunc{},
 	}
 }
 

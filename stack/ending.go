@@ -45,6 +45,7 @@ type Ending struct {
 	Unsent     []Child // those of them that the last slice made: recorded, never sent
 
 	from     *frame // where late replies wait, in case this ending is not committed
+	gone     bool   // somebody else has ended the call: there is nothing to commit
 	reserved int64  // bytes of room.replies that are kept free for it
 }
 

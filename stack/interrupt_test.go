@@ -1,8 +1,10 @@
 package stack_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -184,4 +186,34 @@ func TestStartLater(t *testing.T) {
 			t.Errorf("%s is taken", fmt.Sprint(bad))
 		}
 	}
+}
+
+// listening waits for its context to end, and counts.
+type listening struct{ ended atomic.Int64 }
+
+func (l *listening) Call(ctx context.Context, _ service.Call, _ service.Meta) (json.RawMessage, error) {
+	<-ctx.Done()
+	l.ended.Add(1)
+	return nil, context.Cause(ctx)
+}
+
+// TestServiceHearsOfCancel: a service that is at work for a run which was cancelled
+// is told so, and gives its place to others.
+func TestServiceHearsOfCancel(t *testing.T) {
+	t.Parallel()
+	d := newDB(t, map[string]string{"t": `module.exports = async (i, { tools }) => await tools.listening.go()`})
+	l := new(listening)
+	p, _ := d.host(func(c *stack.Config) { c.Services["listening"], c.Lease = l, 300*time.Millisecond })
+	r, err := p.Start(t.Context(), stack.StartParams{Task: "t"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.stackRun(bodyOf, r.ID)
+	if _, err := p.Cancel(t.Context(), r.ID); err != nil {
+		t.Fatal(err)
+	}
+	if r := d.wait(p, r.ID); r.Status != stack.StatusCancelled {
+		t.Errorf("the run is %s", r.Status)
+	}
+	d.eventually("the service is told", func() bool { return l.ended.Load() == 1 })
 }

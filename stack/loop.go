@@ -292,7 +292,7 @@ func (p *Processor) answerClaimed(ctx context.Context, host Host, c Claim) {
 	default:
 		e, again = p.answer(ctx, c.Call.Parent, c.Call.TaskRun, c.Call.Task, c.Call.Caller, ch)
 	}
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || e.gone {
 		p.room.replies.add(-e.reserved)
 		return
 	}

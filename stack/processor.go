@@ -241,8 +241,8 @@ func (p *Processor) call(ctx context.Context, f *frame, c Child) {
 		e, again := p.answer(ctx, f.body.ID, f.body.TaskRun, f.body.Task, f.body.Caller, c)
 		done()
 		switch {
-		case ctx.Err() != nil:
-			p.room.replies.add(-e.reserved) // the host is leaving: the call is made again elsewhere
+		case ctx.Err() != nil, e.gone:
+			p.room.replies.add(-e.reserved) // if the host is leaving, the call is made again elsewhere
 		case again != nil:
 			p.again(ctx, f.host, c.Call.Service, nil, *again)
 		default:

@@ -43,6 +43,9 @@ func (p *Processor) renew(lease context.Context) {
 				p.cfg.Log.Warn("gave back rows that this host held without knowing", "rows", given)
 			}
 		}
+		if err == nil {
+			err = p.stopEnded(ctx)
+		}
 		if err != nil && lease.Err() == nil {
 			p.cfg.Log.Warn("renew lease", "err", err)
 		}
