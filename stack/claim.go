@@ -32,6 +32,7 @@ type Body struct {
 	Policy    service.Policy // of its caller, if it fails
 	Tries     int            // that failed before this one
 	claimedAt time.Time      // or started
+	found     bool           // the run was there, under its key: there is nothing to run
 
 	// A body that has not been suspended starts from its code and input.
 	Code  string

@@ -37,7 +37,7 @@ func (p *Processor) Start(ctx context.Context, params StartParams) (Run, error) 
 		hold = false
 	}
 	body, err := p.cfg.Store.Start(ctx, host, params, hold)
-	submitted := err == nil && hold && p.submit(func(ctx context.Context) {
+	submitted := err == nil && hold && !body.found && p.submit(func(ctx context.Context) {
 		defer p.vacate(&p.bodies)
 		f := p.newFrame(host, &body)
 		p.room.replies.add(-bytes) // they are the frame's
@@ -50,7 +50,7 @@ func (p *Processor) Start(ctx context.Context, params StartParams) (Run, error) 
 	if err != nil {
 		return Run{}, err
 	}
-	if params.sleeps() {
+	if params.sleeps() && !body.found {
 		p.remind(Timer{ID: body.ID, Service: serviceTasks, In: max(params.Delay, time.Until(params.At))})
 	}
 	p.expect(Deadline{ID: body.ID, In: time.Until(body.Deadline)}, body.Deadline)

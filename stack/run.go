@@ -44,6 +44,12 @@ type Run struct {
 	ParentRunID         *uuid.UUID      `json:"parent_run_id"`
 	WaitingOnStackRunID *uuid.UUID      `json:"waiting_on_stack_run_id"`
 	Owner               *uuid.UUID      `json:"owner"`
+	IdempotencyKey      *string         `json:"idempotency_key"`
+	Priority            int             `json:"priority"`
+	Attempt             int             `json:"attempt"` // times that it began anew
+	ScheduledFor        *time.Time      `json:"scheduled_for"`
+	DeadlineAt          *time.Time      `json:"deadline_at"`
+	CancelRequestedAt   *time.Time      `json:"cancel_requested_at"`
 	StuckReason         *string         `json:"stuck_reason"`
 	SuspendedAt         *time.Time      `json:"suspended_at"`
 	ResumedAt           *time.Time      `json:"resumed_at"`
@@ -61,7 +67,8 @@ func ended(status string) bool {
 }
 
 const runColumns = `id, task_function_id, task_name, input, status, result, error, logs, vm_logs,
-	log_entries, aggregated_results, parent_run_id, waiting_on_stack_run_id, owner, stuck_reason, suspended_at, resumed_at,
+	log_entries, aggregated_results, parent_run_id, waiting_on_stack_run_id, owner, idempotency_key, priority, attempt,
+	scheduled_for, deadline_at, cancel_requested_at, stuck_reason, suspended_at, resumed_at,
 	started_at, ended_at, created_at, updated_at`
 
 // Run returns the run with that id; the id of a stack_run finds the run whose

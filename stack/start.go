@@ -26,6 +26,11 @@ type StartParams struct {
 	// *service.Error with code RUN_EXISTS.
 	ID uuid.UUID
 
+	// IdempotencyKey is under which the run is started: again under the same key, by
+	// the same caller, gives the run that is there. Asking for something else under it
+	// is a *service.Error with code IDEMPOTENCY_CONFLICT.
+	IdempotencyKey string
+
 	Priority int           // higher ones first; nested tasks inherit it
 	Delay    time.Duration // before it begins
 	At       time.Time     // when it begins, instead of Delay; zero: now
@@ -56,8 +61,8 @@ const CodeRunExists = "RUN_EXISTS"
 // Start writes a run and its body. If hold is set they are born processing and
 // held by host, which must run the body at once; otherwise the run is queued
 // and its body pending, for any host to claim. Errors that the caller made are
-// *service.Error with code TASK_NOT_FOUND, INVALID_INPUT or RUN_EXISTS; nothing
-// is written then.
+// *service.Error with code TASK_NOT_FOUND, INVALID_INPUT, RUN_EXISTS or
+// IDEMPOTENCY_CONFLICT; nothing is written then.
 func (s *Store) Start(ctx context.Context, host Host, p StartParams, hold bool) (Body, error) {
 	if p.Input == nil {
 		p.Input = json.RawMessage("null")
@@ -78,6 +83,14 @@ func (s *Store) Start(ctx context.Context, host Host, p StartParams, hold bool) 
 	}
 	if err := p.checkTimes(); err != nil {
 		return Body{}, err
+	}
+	if err := p.checkKey(); err != nil {
+		return Body{}, err
+	}
+	if p.IdempotencyKey != "" {
+		if run, err := s.started(ctx, p); err != nil || run != uuid.Nil {
+			return Body{TaskRun: run, found: true}, err
+		}
 	}
 	if p.sleeps() {
 		hold = false
@@ -120,7 +133,7 @@ func (s *Store) Start(ctx context.Context, host Host, p StartParams, hold bool) 
 		}
 		var b batch
 		queueTaskRun(&b, taskRun{ID: body.TaskRun, Task: p.Task, Unpublished: p.Code != "", Input: p.Input, Status: runStatus, Caller: p.Caller,
-			Priority: p.Priority, At: nullTime(p.At), After: after, Left: secondsUntil(body.Deadline)})
+			Priority: p.Priority, At: nullTime(p.At), After: after, Left: secondsUntil(body.Deadline), Key: p.IdempotencyKey, Hash: p.hash()})
 		b.Queue(`/* Start: body */
 			insert into public.stack_runs (id, parent_task_run_id, parent_run_id, child_task_run_id, service_name, module_name,
 				method_name, args, status, claimed_by, started_at, priority, due_at, deadline_at)
@@ -134,6 +147,10 @@ func (s *Store) Start(ctx context.Context, host Host, p StartParams, hold bool) 
 		}
 		return b.send(ctx, tx)
 	})
+	if sameKey(err) { // somebody was faster
+		run, err := s.started(ctx, p)
+		return Body{TaskRun: run, found: true}, err
+	}
 	if taken(err) || errors.Is(err, errTaken) {
 		return Body{}, &service.Error{Code: CodeRunExists, Status: http.StatusConflict,
 			Message: "There is a run with the id " + body.TaskRun.String() + " already: leave the id out, or give a new one."}

@@ -282,6 +282,8 @@ type taskRun struct {
 	At       *time.Time // when it is to begin
 	After    *float64   // in how many seconds, instead
 	Left     *float64   // seconds until its time is over
+	Key      string     // under which it is started; "": none
+	Hash     []byte     // of what was asked for under it
 }
 
 func queueTaskRun(b *batch, r taskRun) {
@@ -291,11 +293,14 @@ func queueTaskRun(b *batch, r taskRun) {
 	}
 	b.Queue(`/* new run */
 		insert into public.task_runs (id, task_function_id, task_name, input, status, parent_run_id, owner, caller_role,
-			caller_claims, started_at, priority, scheduled_for, deadline_at)
+			caller_claims, started_at, priority, scheduled_for, deadline_at,
+			idempotency_key, idempotency_hash)
 		values (@id, (select id from public.task_functions where name = @task and not @unpublished), @task, @input, @status, @parent, @owner,
 			nullif(@role, ''), @claims, case when @status = 'processing' then now() end, @priority,
-			coalesce(@at, clock_timestamp() + make_interval(secs => @after)), clock_timestamp() + make_interval(secs => @left))`,
+			coalesce(@at, clock_timestamp() + make_interval(secs => @after)), clock_timestamp() + make_interval(secs => @left),
+			nullif(@key, ''), case when @key <> '' then @hash::bytea end)`,
 		pgx.StrictNamedArgs{"id": r.ID, "task": r.Task, "unpublished": r.Unpublished, "input": r.Input, "status": r.Status, "parent": nullID(r.Parent),
 			"owner": owner, "role": r.Caller.Role, "claims": r.Caller.Claims,
-			"priority": r.Priority, "at": r.At, "after": r.After, "left": r.Left})
+			"priority": r.Priority, "at": r.At, "after": r.After, "left": r.Left,
+			"key": r.Key, "hash": r.Hash})
 }

@@ -31,6 +31,9 @@ func (h *handler) given(w http.ResponseWriter, r *http.Request, body wire.Object
 	if err != nil {
 		return err
 	}
+	if err := wire.StartOptions(r, nil, &params); err != nil {
+		return err
+	}
 	if err := h.Engine.Check(r.Context(), params.Task, params.Code); err != nil {
 		return refuseCode(w, err)
 	}

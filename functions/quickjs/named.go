@@ -36,7 +36,11 @@ func (h *handler) named(w http.ResponseWriter, r *http.Request, body wire.Object
 	if !waits && truthy(body["directExecution"]) {
 		patience, waits = defaultWait, true
 	}
-	run, err := h.Runs.Start(r.Context(), stack.StartParams{Task: name, Input: input(body), ID: id})
+	params := stack.StartParams{Task: name, Input: input(body), ID: id}
+	if err := wire.StartOptions(r, nil, &params); err != nil {
+		return err
+	}
+	run, err := h.Runs.Start(r.Context(), params)
 	if e := (*wire.Problem)(nil); errors.As(err, &e) && e.Code == service.CodeTaskNotFound {
 		return unknownTask(name)
 	}

@@ -106,7 +106,11 @@ func (h *handler) chainExecute(w http.ResponseWriter, r *http.Request, args []js
 	if err != nil {
 		return err
 	}
-	run, err := h.runs.Start(r.Context(), stack.StartParams{Task: name, Input: input(body)})
+	params := stack.StartParams{Task: name, Input: input(body)}
+	if err := wire.StartOptions(r, nil, &params); err != nil {
+		return err
+	}
+	run, err := h.runs.Start(r.Context(), params)
 	if err != nil {
 		return err
 	}

@@ -58,7 +58,11 @@ func (h *handler) execute(w http.ResponseWriter, r *http.Request, _ string) erro
 	if err != nil {
 		return err
 	}
-	run, err := h.runs.Start(r.Context(), stack.StartParams{Task: name, Input: input(body)})
+	params := stack.StartParams{Task: name, Input: input(body)}
+	if err := wire.StartOptions(r, body, &params); err != nil {
+		return err
+	}
+	run, err := h.runs.Start(r.Context(), params)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@
 //
 //	POST /tasks/execute   {"taskName": "hello", "input": {...}} → 202 {"taskRunId": ...}
 //	POST /tasks           the same
+//	POST /tasks/cancel    {"id": <run>}, or /tasks/cancel/<run>: asks a run to end; once more ends it at once
 //	GET  /tasks           what this is
 //	GET  /tasks/list      the tasks there are
 //	GET  /tasks/openapi   the same as an OpenAPI document
@@ -15,6 +16,10 @@
 // The id of a stack_run finds the run that it belongs to. A run that a user
 // started is there for that user and for service_role only; /tasks/runs is for
 // them too.
+//
+// execute takes besides: delay, timeout (milliseconds), scheduledFor (ISO 8601) and
+// priority, and the header Idempotency-Key: the same request once more under the same
+// key gives the run that is there, another one 409.
 //
 // With "Prefer: wait=10" (RFC 7240) the answer is given when the run has ended,
 // on whichever host, or after so many seconds, 300 at most. A run that failed
@@ -58,6 +63,7 @@ func New(runs wire.Runs, log *slog.Logger) http.Handler {
 		"":        {methods: executing(map[string]action{http.MethodGet: h.info}, h.execute)},
 		"execute": {methods: executing(map[string]action{}, h.execute)},
 		"api":     {methods: map[string]action{http.MethodPost: h.proxy}, id: true},
+		"cancel":  {methods: map[string]action{http.MethodPost: h.cancel}, id: true},
 		"list":    {methods: get(h.list)},
 		"openapi": {methods: get(h.openapi)},
 		"runs":    {methods: get(h.listRuns)},
@@ -126,7 +132,7 @@ func (to route) allow() string {
 }
 
 var endpoints = []string{
-	"POST /tasks/execute", "GET /tasks/status?id=", "GET /tasks/result?id=", "GET /tasks/logs?id=",
+	"POST /tasks/execute", "POST /tasks/cancel", "GET /tasks/status?id=", "GET /tasks/result?id=", "GET /tasks/logs?id=",
 	"GET /tasks/tree?id=", "GET /tasks/runs", "GET /tasks/list", "GET /tasks/openapi",
 }
 

@@ -16,7 +16,7 @@ create index if not exists stack_runs_free on public.stack_runs (priority desc, 
 -- Runs have a key within their task and their owner: nobody finds another's.
 alter table public.task_runs add column if not exists idempotency_hash bytea; -- of what was asked for under the key
 drop index if exists public.task_runs_idempotency_key;
-create unique index if not exists task_runs_idempotency_key on public.task_runs (task_name, coalesce(owner::text, ''), idempotency_key)
+create unique index if not exists task_runs_idempotency_key on public.task_runs (task_name, coalesce(owner::text, caller_role, ''), idempotency_key)
   where idempotency_key is not null;
 
 -- The tries of a call that failed and were followed by another, and answers that
