@@ -64,6 +64,7 @@ floor cellar
 	service
 	supabase/keys              jwt
 	internal/failpoint         pgx
+	internal/fair
 	examples
 
 modules, and what each is for

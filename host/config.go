@@ -69,6 +69,8 @@ type Config struct {
 	TaskLimits  vm.Limits     // of each task; zero fields mean vm's defaults
 	Memory      int64         // bytes that tasks which compute may take together, and a quarter of that for what goes to and from them; 0 means the defaults
 	MaxBodies   int           // runs that this host works for at once; 0 means stack's default
+	MaxQueued   int           // runs that may wait for a host; 0 means stack's default
+	Grace       time.Duration // for runs that are cancelled, or out of time, to tidy up; 0 means stack's default
 	MaxDepth    int           // tasks nested in each other; 0 means stack's default
 	MaxNested   int           // tasks that a run and those nested in it may start; 0 means stack's default
 	Drain       time.Duration // what requests, runs and calls have to come to rest when Run's context ends; 0 means 5 s

@@ -127,6 +127,8 @@ func (b *building) join(c Config, ring *keys.Ring) {
 		Exclusive: b.database.server != nil, // whoever has the data directory is alone
 		Poll:      b.database.pooler.polls(),
 		MaxBodies: c.MaxBodies,
+		MaxQueued: c.MaxQueued,
+		Grace:     c.Grace,
 		MaxDepth:  c.MaxDepth,
 		MaxNested: c.MaxNested,
 		Memory:    c.Memory / 4,

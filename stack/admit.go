@@ -23,14 +23,26 @@ func (p *Processor) read(ctx context.Context, f func() error) error {
 	return f()
 }
 
+// startSlot takes a slot for a run that is started here, if there is one: one of
+// those that nothing else has, or else any.
+func (p *Processor) startSlot(params StartParams) *slots {
+	switch {
+	case !p.running() || params.sleeps():
+		return nil
+	case p.starts.try(p.starts.most):
+		return &p.starts
+	case p.bodies.try(p.bodies.most):
+		return &p.bodies
+	}
+	return nil
+}
+
 // admit makes room for a call that a slice made and reports whether there is
 // any; the caller gives it back with dismiss.
 func (p *Processor) admit(c Child) bool {
 	switch {
-	case c.Refused != nil, c.Timer:
-		return true
 	case c.TaskRun != uuid.Nil: // the caller is about to wait
-		return p.room.replies.has(c.size()) && p.bodies.try(p.cfg.MaxBodies+1)
+		return p.room.replies.has(c.size()) && p.bodies.try(p.bodies.most+1)
 	case !p.queue.try(callsQueued * p.cfg.MaxCalls):
 		return false
 	case !p.room.arguments.try(c.size()):
@@ -43,7 +55,7 @@ func (p *Processor) admit(c Child) bool {
 
 func (p *Processor) dismiss(c Child) {
 	switch {
-	case c.Left, c.Refused != nil, c.Timer:
+	case c.Left, c.Refused != nil, c.sleeps():
 	case c.TaskRun != uuid.Nil:
 		p.vacate(&p.bodies)
 	default:

@@ -28,9 +28,7 @@ func (p *Processor) answer(ctx context.Context, body, taskRun uuid.UUID, task st
 	if secretive, ok := svc.(service.Secretive); ok {
 		_, e.Secret = secretive.Secret(c.Call)
 	}
-	select {
-	case p.calls <- struct{}{}:
-	case <-ctx.Done():
+	if p.calls.acquire(ctx, c.Group) != nil {
 		return e, nil
 	}
 	reserve := min(usualReply, p.room.replies.most/int64(2*p.cfg.MaxCalls)) // slow calls alone must not take all of it
@@ -38,7 +36,7 @@ func (p *Processor) answer(ctx context.Context, body, taskRun uuid.UUID, task st
 		reserve = int64(sizer.MaxReply())
 	}
 	if p.room.replies.acquire(ctx, reserve) != nil {
-		<-p.calls
+		p.calls.release()
 		return e, nil
 	}
 	e.reserved = reserve
@@ -76,7 +74,7 @@ func (p *Processor) ask(ctx context.Context, svc service.Service, c Child, meta 
 	ctx, done := p.asking(ctx, c.ID)
 	if c.Deadline.IsZero() {
 		defer done()
-		defer func() { <-p.calls }()
+		defer p.calls.release()
 		value, err := p.callService(ctx, svc, c, meta)
 		if context.Cause(ctx) == errCallEnded {
 			err = errCallEnded
@@ -93,7 +91,7 @@ func (p *Processor) ask(ctx context.Context, svc service.Service, c Child, meta 
 	p.work.Go(func() {
 		defer done()
 		defer cancel()
-		defer func() { <-p.calls }()
+		defer p.calls.release()
 		value, err := p.callService(timed, svc, c, meta)
 		answered <- answer{value, err}
 		if context.Cause(timed) == errTimeUp && err == nil {

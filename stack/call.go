@@ -82,6 +82,7 @@ func (p *Processor) policy(c service.Call) service.Policy {
 
 // inherit gives a call what its caller's body has: a nested task its time too.
 func (c *Child) inherit(b *Body) {
+	c.Group = b.Root
 	if c.TaskRun == uuid.Nil {
 		c.Priority = b.Priority
 		return

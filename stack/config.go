@@ -28,6 +28,7 @@ type Config struct {
 	Poll bool
 
 	MaxBodies int           // bodies that this host works for at once; 0 means 1,000
+	MaxQueued int           // runs that may wait for a host; another one is refused; 0 means 10,000
 	MaxCalls  int           // service calls in flight at once; 0 means 256
 	MaxDepth  int           // tasks that are nested in each other; a deeper one is refused; 0 means 1,000
 	MaxNested int           // tasks that a run and those nested in it may start, about; 0 means 100,000
@@ -67,10 +68,12 @@ type Processor struct {
 	room     *room                      // memory
 	nested   nested                     // tasks, counted
 	bodies   slots                      // for bodies that run
+	starts   slots                      // for those of them that are started here: what waits leaves them alone
 	queue    slots                      // for service calls at hand, those in flight included
 	suspects slots                      // for bodies during which hosts were lost
-	calls    chan struct{}              // slots for service calls in flight
+	calls    places                     // for service calls in flight
 	reading  chan struct{}              // slots for reading bodies and calls from the tables
+	queued   atomic.Int64               // runs that wait for a host, about
 	drains   atomic.Bool
 	ready    chan struct{} // closed when this host is registered
 	stopped  chan struct{} // closed when Run takes no more jobs
@@ -96,6 +99,7 @@ const (
 // NewProcessor returns a Processor; nothing happens before Run.
 func NewProcessor(cfg Config) *Processor {
 	cfg.MaxBodies = orDefault(cfg.MaxBodies, 1000)
+	cfg.MaxQueued = orDefault(cfg.MaxQueued, 10_000)
 	cfg.MaxCalls = orDefault(cfg.MaxCalls, 256)
 	cfg.MaxDepth = orDefault(cfg.MaxDepth, 1000)
 	cfg.MaxNested = orDefault(cfg.MaxNested, 100_000)
@@ -110,8 +114,8 @@ func NewProcessor(cfg Config) *Processor {
 	}
 	return &Processor{
 		cfg: cfg, jobs: make(chan func(context.Context)), wake: make(chan struct{}, 1),
-		room: newRoom(cfg.Memory), nested: nested{most: cfg.MaxNested, left: map[uuid.UUID]int{}}, bodies: slots{most: cfg.MaxBodies}, queue: slots{most: cfg.MaxCalls}, suspects: slots{most: 1},
-		calls: make(chan struct{}, cfg.MaxCalls), reading: make(chan struct{}, readers), ready: make(chan struct{}), stopped: make(chan struct{}),
+		room: newRoom(cfg.Memory), nested: nested{most: cfg.MaxNested, left: map[uuid.UUID]int{}}, bodies: slots{most: cfg.MaxBodies - cfg.MaxBodies/4}, starts: slots{most: cfg.MaxBodies / 4}, queue: slots{most: cfg.MaxCalls}, suspects: slots{most: 1},
+		calls: places{most: cfg.MaxCalls}, reading: make(chan struct{}, readers), ready: make(chan struct{}), stopped: make(chan struct{}),
 		frames: map[uuid.UUID]*frame{}, inFlight: map[uuid.UUID]string{}, waiters: map[uuid.UUID]map[chan struct{}]struct{}{}, unwatched: make(chan struct{}, 1), alarms: map[uuid.UUID]*alarms{}, deadlines: map[uuid.UUID]*time.Timer{}, asked: map[uuid.UUID]context.CancelCauseFunc{},
 	}
 }

@@ -58,6 +58,9 @@ func (c Caller) scope() string {
 // hash tells what was asked for under the key.
 func (p StartParams) hash() []byte {
 	h := sha256.New()
+	if p.Input == nil {
+		p.Input = []byte("null")
+	}
 	at := int64(0)
 	if !p.At.IsZero() {
 		at = p.At.UnixNano()

@@ -145,6 +145,9 @@ func (p *Processor) search(ctx, work context.Context) error {
 	if err == nil {
 		err = p.claim(ctx, work, suspects)
 	}
+	if err == nil {
+		err = p.countQueued(ctx)
+	}
 	return errors.Join(err, p.schedule(ctx))
 }
 
@@ -276,7 +279,7 @@ func (p *Processor) answerClaimed(ctx context.Context, host Host, c Claim) {
 		return
 	}
 	ch := p.child(vm.Call{ID: c.Call.CallID, Call: c.Call.Call}, 0)
-	ch.ID, ch.Tries, ch.Deadline = c.Call.ID, c.Call.Tries, c.Call.Deadline
+	ch.ID, ch.Tries, ch.Deadline, ch.Group = c.Call.ID, c.Call.Tries, c.Call.Deadline, c.Call.TaskRun
 	if c.Call.Refused != nil {
 		ch.Refused = c.Call.Refused
 	}

@@ -28,24 +28,29 @@ import (
 
 // Start starts a run. Its body is run in this process at once if there is room,
 // else it is queued for any host. Errors that the caller made are
-// *service.Error with code TASK_NOT_FOUND or INVALID_INPUT.
+// *service.Error with code TASK_NOT_FOUND or INVALID_INPUT; one with QUEUE_FULL says
+// that too many runs wait already.
 func (p *Processor) Start(ctx context.Context, params StartParams) (Run, error) {
 	host, bytes := p.currentHost(), int64(len(params.Input)+len(params.Code))
-	hold := p.running() && !params.sleeps() && p.bodies.try(p.cfg.MaxBodies)
+	slot := p.startSlot(params)
+	if err := p.admitStart(ctx, slot, params); err != nil {
+		return Run{}, err
+	}
+	hold := slot != nil
 	if hold && !p.room.replies.try(bytes) {
-		p.vacate(&p.bodies)
+		p.vacate(slot)
 		hold = false
 	}
 	body, err := p.cfg.Store.Start(ctx, host, params, hold)
 	submitted := err == nil && hold && !body.found && p.submit(func(ctx context.Context) {
-		defer p.vacate(&p.bodies)
+		defer p.vacate(slot)
 		f := p.newFrame(host, &body)
 		p.room.replies.add(-bytes) // they are the frame's
 		p.carry(ctx, f)
 	})
 	if hold && !submitted {
 		p.room.replies.add(-bytes)
-		p.vacate(&p.bodies)
+		p.vacate(slot)
 	}
 	if err != nil {
 		return Run{}, err
@@ -116,7 +121,7 @@ func (p *Processor) slice(ctx context.Context, b *Body, settled []Ending) (*vm.O
 			b.Code = task.Code
 		}
 		out, err := p.cfg.Engine.Start(ctx, vm.StartParams{Frame: b.ID, Name: b.Task, Code: b.Code, Input: b.Input,
-			TaskRun: b.TaskRun.String(), StackRun: b.ID.String(), Sequence: uint64(b.Sequence), Begins: begins})
+			TaskRun: b.TaskRun.String(), StackRun: b.ID.String(), Sequence: uint64(b.Sequence), Group: b.Root, Begins: begins})
 		return out, engineError(err)
 	}
 	restored := func() {}
@@ -140,7 +145,7 @@ func (p *Processor) slice(ctx context.Context, b *Body, settled []Ending) (*vm.O
 	for _, e := range settled {
 		replies = append(replies, vm.Reply{ID: e.CallID, Reply: e.Reply})
 	}
-	out, err := p.cfg.Engine.ResumeThen(ctx, b.ID, b.Snapshot, replies, func() { restored(); begins() })
+	out, err := p.cfg.Engine.ResumeThen(ctx, b.Root, b.ID, b.Snapshot, replies, func() { restored(); begins() })
 	return out, engineError(err)
 }
 
@@ -171,9 +176,7 @@ func (p *Processor) suspend(ctx context.Context, f *frame, slice Slice, out *vm.
 		p.stop(ctx, f, slice.Settled, err)
 		return false
 	}
-	for i := range calls {
-		calls[i].Left = !p.admit(calls[i])
-	}
+	p.admitAll(calls)
 	after, err := p.cfg.Store.Suspend(land, p.as(f.host), Suspension{ID: b.ID, TaskRun: b.TaskRun, Task: b.Task, Caller: b.Caller, Depth: b.Depth, Root: b.Root, Grace: p.cfg.Grace,
 		Slice: slice, Snapshot: out.Snapshot, Calls: calls, Cancelled: out.Cancelled, Waits: len(out.Open)})
 	if err != nil {

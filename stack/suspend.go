@@ -43,7 +43,9 @@ type Child struct {
 	Deadline time.Time      // when its time is over, by this host's clock; zero: never
 	Priority int            // of a nested task
 
-	Left bool // to any host: it is born pending
+	Left  bool      // to any host: it is born pending
+	Turn  int       // how many of the calls that were left with it come before it, from 1
+	Group uuid.UUID // of the calls that wait for a place at their service, groups take turns
 
 	SecretArgs bool // show {"redacted": true} instead of the arguments
 
@@ -242,20 +244,25 @@ func (s *Store) queueChild(b *batch, host Host, sp Suspension, c Child) error {
 	b.Queue(`/* Suspend: call */
 		insert into public.stack_runs (id, parent_task_run_id, parent_stack_run_id, parent_run_id, child_task_run_id,
 			service_name, module_name, method_name, args, status, claimed_by, call_id, due_at, started_at, idempotency_key,
-			priority, deadline_at)
+			priority, deadline_at, turn_at)
 		values (@id, @task_run, @parent, @task_run, @child, @service, @service, @method, @args, @status, @claimed_by, @call_id,
 			coalesce(@at, clock_timestamp() + make_interval(secs => @due)), case when @status <> 'pending' then now() end, @key,
-			@priority, clock_timestamp() + make_interval(secs => @left))`,
+			@priority, clock_timestamp() + make_interval(secs => @left), now() + make_interval(secs => @turn))`,
 		pgx.StrictNamedArgs{"id": c.ID, "task_run": sp.TaskRun, "parent": sp.ID, "child": nullID(c.TaskRun),
 			"service": text(c.Call.Service), "method": text(c.Call.Method()), "args": args, "status": status,
 			"claimed_by": claimed, "call_id": int64(c.CallID), "due": due, "at": nullTime(c.At), "key": c.key(sp.Task),
-			"priority": c.Priority, "left": secondsUntil(c.Deadline)})
+			"priority": c.Priority, "left": secondsUntil(c.Deadline), "turn": (time.Duration(c.Turn) * turnEvery).Seconds()})
 	asked := request{Call: c.Call, Refused: c.Refused}
 	if c.TaskRun != uuid.Nil {
 		asked.Depth, asked.Root = sp.Depth+1, &sp.Root
 	}
 	return s.putBytes(b, c.ID, kindRequest, asked)
 }
+
+// turnEvery is how far apart the calls are that are left to any host by one
+// suspension: what comes from others meanwhile is in between. It says who is first,
+// and not when.
+const turnEvery = 5 * time.Millisecond
 
 // args is the call's args column.
 func (c Child) args() (json.RawMessage, error) {

@@ -16,6 +16,7 @@ type StartParams struct {
 	TaskRun  string          // shown to the task as __currentTaskRunId
 	StackRun string          // shown to the task as __currentStackRunId
 	Sequence uint64          // that its snapshots count on from
+	Group    uuid.UUID       // of slices that wait to begin, groups take turns
 	Begins   func()          // called when its turn has come, if it is not nil; it may wait, and others with it
 }
 

@@ -43,7 +43,7 @@ func FuzzHostABI(f *testing.F) {
 		s.slice = &slice{limits: e.options.Limits}
 		s.rejections = []rejection{{tagObject<<32 | 8, 8}}
 		ctx := context.WithValue(context.Background(), sandboxKey{}, s)
-		turn, err := e.turns.enter(ctx, uint64(s.memory.Size()))
+		turn, err := e.turns.enter(ctx, uuid.Nil, uint64(s.memory.Size()))
 		if err != nil {
 			t.Fatal(err)
 		}

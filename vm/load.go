@@ -6,6 +6,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/google/uuid"
+
 	"github.com/amberhost/amber/service"
 )
 
@@ -91,7 +93,7 @@ func (e *Engine) Check(ctx context.Context, name, code string) error {
 	if refused != nil {
 		return refused
 	}
-	turn, err := e.turns.enter(ctx, uint64(len(e.base.memory)))
+	turn, err := e.turns.enter(ctx, uuid.Nil, uint64(len(e.base.memory)))
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ func (e *Engine) Start(ctx context.Context, p StartParams) (*Outcome, error) {
 	if known != nil {
 		size = known.delta.size
 	}
-	turn, err := e.turns.enter(ctx, uint64(size))
+	turn, err := e.turns.enter(ctx, p.Group, uint64(size))
 	if err != nil {
 		return nil, fmt.Errorf("start task %s: %w", p.Name, err)
 	}
@@ -57,21 +57,21 @@ func (e *Engine) Start(ctx context.Context, p StartParams) (*Outcome, error) {
 // ErrUnknownImage, ErrUnknownEngine, ErrBadSnapshot or keys.ErrUnknownKey where
 // the snapshot cannot be resumed here.
 func (e *Engine) Resume(ctx context.Context, frame uuid.UUID, snap *Snapshot, replies []Reply) (*Outcome, error) {
-	return e.ResumeThen(ctx, frame, snap, replies, func() {})
+	return e.ResumeThen(ctx, uuid.Nil, frame, snap, replies, func() {})
 }
 
-// ResumeThen is Resume. It calls begins when the turn has come and the task has its
+// ResumeThen is Resume for a slice of a group, see StartParams. It calls begins when the turn has come and the task has its
 // memory back: the caller needs the snapshot no more. begins may wait, and others
 // with it.
-func (e *Engine) ResumeThen(ctx context.Context, frame uuid.UUID, snap *Snapshot, replies []Reply, begins func()) (*Outcome, error) {
-	out, err := e.resume(ctx, frame, snap, replies, begins)
+func (e *Engine) ResumeThen(ctx context.Context, group, frame uuid.UUID, snap *Snapshot, replies []Reply, begins func()) (*Outcome, error) {
+	out, err := e.resume(ctx, group, frame, snap, replies, begins)
 	if err != nil {
 		return nil, fmt.Errorf("resume %v: %w", frame, err)
 	}
 	return out, nil
 }
 
-func (e *Engine) resume(ctx context.Context, frame uuid.UUID, snap *Snapshot, replies []Reply, begins func()) (*Outcome, error) {
+func (e *Engine) resume(ctx context.Context, group, frame uuid.UUID, snap *Snapshot, replies []Reply, begins func()) (*Outcome, error) {
 	module := e.module(snap.Engine)
 	switch {
 	case module == nil:
@@ -85,7 +85,7 @@ func (e *Engine) resume(ctx context.Context, frame uuid.UUID, snap *Snapshot, re
 	if err != nil {
 		return nil, err
 	}
-	turn, err := e.turns.enter(ctx, uint64(snap.Size))
+	turn, err := e.turns.enter(ctx, group, uint64(snap.Size))
 	if err != nil {
 		return nil, err
 	}

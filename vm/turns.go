@@ -5,6 +5,10 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/amberhost/amber/internal/fair"
 )
 
 // quantum is how long a slice computes before others get a turn.
@@ -16,6 +20,8 @@ const quantum = 10 * time.Millisecond
 // is memory for them, and when those that have begun have grown beyond it, the
 // oldest alone goes on until it has ended: so there is an end to waiting, and
 // memory never exceeds the bound by more than the ones that run can grow by at once.
+// Of those that wait to begin, groups take turns: a run that has thousands of slices
+// holds up another's by one.
 //
 // It is safe for concurrent use.
 type turns struct {
@@ -23,35 +29,36 @@ type turns struct {
 	queue int    // that may wait to begin
 
 	mu      sync.Mutex
-	free    int     // processors
-	used    uint64  // bytes of memory of those inside
-	outside []*turn // have not begun, the first one first
-	inside  []*turn // have begun and not ended, the oldest first
-	parked  []*turn // of those inside, that wait for a processor, the longest waiting first
-	passed  int     // times that one from outside went before one that is parked
+	free    int                          // processors
+	used    uint64                       // bytes of memory of those inside
+	outside fair.Queue[uuid.UUID, *turn] // have not begun
+	inside  []*turn                      // have begun and not ended, the oldest first
+	parked  []*turn                      // of those inside, that wait for a processor, the longest waiting first
+	passed  int                          // times that one from outside went before one that is parked
 }
 
 // turn is a slice as turns sees it.
 type turn struct {
+	group  uuid.UUID
 	memory uint64        // bytes, what it has told the host included, as of the last time it said
 	ready  chan struct{} // it has a processor
 	began  time.Time     // when it got that
 	runs   bool
 }
 
-// enter waits until a slice may begin with so many bytes of memory. ErrBusy if
+// enter waits until a slice of a group may begin with so many bytes of memory. ErrBusy if
 // too many wait already. The caller leaves with the turn that it gets.
-func (s *turns) enter(ctx context.Context, memory uint64) (*turn, error) {
+func (s *turns) enter(ctx context.Context, group uuid.UUID, memory uint64) (*turn, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	t := &turn{memory: memory, ready: make(chan struct{}, 1)}
+	t := &turn{group: group, memory: memory, ready: make(chan struct{}, 1)}
 	s.mu.Lock()
-	if len(s.outside) >= s.queue {
+	if s.outside.Len() >= s.queue {
 		s.mu.Unlock()
 		return nil, ErrBusy
 	}
-	s.outside = append(s.outside, t)
+	s.outside.Push(group, t)
 	s.schedule()
 	s.mu.Unlock()
 	if err := s.wait(ctx, t); err != nil {
@@ -103,10 +110,9 @@ func (s *turns) wait(ctx context.Context, t *turn) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, list := range []*[]*turn{&s.outside, &s.parked} {
-		if i := slices.Index(*list, t); i >= 0 {
-			*list = slices.Delete(*list, i, i+1)
-		}
+	s.outside.Remove(t.group, t)
+	if i := slices.Index(s.parked, t); i >= 0 {
+		s.parked = slices.Delete(s.parked, i, i+1)
 	}
 	return context.Cause(ctx)
 }
@@ -116,7 +122,7 @@ func (s *turns) mayRun(t *turn) bool { return s.used <= s.most || s.inside[0] ==
 
 // mayBegin reports whether the first one outside may.
 func (s *turns) mayBegin() bool {
-	return len(s.outside) > 0 && (len(s.inside) == 0 || s.used+s.outside[0].memory <= s.most)
+	return s.outside.Len() > 0 && (len(s.inside) == 0 || s.used+s.outside.First().memory <= s.most)
 }
 
 // next is the one that is parked longest and may run, or -1.
@@ -136,8 +142,7 @@ func (s *turns) schedule() {
 			if parked >= 0 {
 				s.passed++
 			}
-			t := s.outside[0]
-			s.outside = slices.Delete(s.outside, 0, 1)
+			t := s.outside.Pop()
 			s.inside = append(s.inside, t)
 			s.used += t.memory
 			s.give(t)

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 func newTurns(processors, queue int, most uint64) *turns {
@@ -21,7 +23,7 @@ func overdue(t *turn) { t.began = t.began.Add(-time.Hour) }
 func awaitQueued(s *turns, n int) {
 	for waiting := -1; waiting != n; runtime.Gosched() {
 		s.mu.Lock()
-		waiting = len(s.outside) + len(s.parked)
+		waiting = s.outside.Len() + len(s.parked)
 		s.mu.Unlock()
 	}
 }
@@ -32,7 +34,7 @@ func TestFreshFirst(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	s := newTurns(1, 10, 1000)
-	a, err := s.enter(ctx, 1)
+	a, err := s.enter(ctx, uuid.Nil, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +46,7 @@ func TestFreshFirst(t *testing.T) {
 	note := func(what string) { mu.Lock(); order = append(order, what); mu.Unlock() }
 	var all sync.WaitGroup
 	all.Go(func() {
-		b, err := s.enter(ctx, 1)
+		b, err := s.enter(ctx, uuid.Nil, 1)
 		if err != nil {
 			t.Error(err)
 			return
@@ -52,7 +54,7 @@ func TestFreshFirst(t *testing.T) {
 		note("b begins")
 		overdue(b)
 		all.Go(func() {
-			c, err := s.enter(ctx, 1)
+			c, err := s.enter(ctx, uuid.Nil, 1)
 			if err != nil {
 				t.Error(err)
 				return
@@ -84,7 +86,7 @@ func TestFreshFirst(t *testing.T) {
 			t.Fatalf("%q, want %q", order, want)
 		}
 	}
-	if s.free != 1 || s.used != 0 || len(s.inside)+len(s.outside)+len(s.parked) != 0 {
+	if s.free != 1 || s.used != 0 || len(s.inside)+s.outside.Len()+len(s.parked) != 0 {
 		t.Errorf("left %+v", s)
 	}
 }
@@ -99,7 +101,7 @@ func TestMemoryIsShared(t *testing.T) {
 	var all sync.WaitGroup
 	for range 40 {
 		all.Go(func() {
-			turn, err := s.enter(t.Context(), 10)
+			turn, err := s.enter(t.Context(), uuid.Nil, 10)
 			if err != nil {
 				t.Error(err)
 				return
@@ -126,7 +128,7 @@ func TestMemoryIsShared(t *testing.T) {
 	if peak.Load() > most+each+processors*20 {
 		t.Errorf("%d bytes together, at most %d", peak.Load(), most)
 	}
-	if s.free != processors || s.used != 0 || len(s.inside)+len(s.outside)+len(s.parked) != 0 {
+	if s.free != processors || s.used != 0 || len(s.inside)+s.outside.Len()+len(s.parked) != 0 {
 		t.Errorf("left %+v", s)
 	}
 }
@@ -136,16 +138,16 @@ func TestMemoryIsShared(t *testing.T) {
 func TestGivingUpTurns(t *testing.T) {
 	t.Parallel()
 	s := newTurns(1, 1, 100)
-	a, err := s.enter(t.Context(), 60)
+	a, err := s.enter(t.Context(), uuid.Nil, 60)
 	if err != nil {
 		t.Fatal(err)
 	}
 	why := errors.New("why")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	failed := make(chan error)
-	go func() { _, err := s.enter(ctx, 60); failed <- err }()
+	go func() { _, err := s.enter(ctx, uuid.Nil, 60); failed <- err }()
 	awaitQueued(s, 1)
-	if _, err := s.enter(t.Context(), 1); !errors.Is(err, ErrBusy) {
+	if _, err := s.enter(t.Context(), uuid.Nil, 1); !errors.Is(err, ErrBusy) {
 		t.Errorf("beyond the queue: %v", err)
 	}
 	cancel(why)
@@ -153,7 +155,7 @@ func TestGivingUpTurns(t *testing.T) {
 		t.Errorf("outside: %v", err)
 	}
 	b := make(chan *turn)
-	go func() { turn, _ := s.enter(t.Context(), 10); b <- turn }()
+	go func() { turn, _ := s.enter(t.Context(), uuid.Nil, 10); b <- turn }()
 	awaitQueued(s, 1)
 	overdue(a)
 	if err := s.pause(ctx, a, 60); !errors.Is(err, why) {
@@ -161,7 +163,7 @@ func TestGivingUpTurns(t *testing.T) {
 	}
 	s.leave(a)
 	s.leave(<-b)
-	if s.free != 1 || s.used != 0 || len(s.inside)+len(s.outside)+len(s.parked) != 0 {
+	if s.free != 1 || s.used != 0 || len(s.inside)+s.outside.Len()+len(s.parked) != 0 {
 		t.Errorf("left %+v", s)
 	}
 }

@@ -32,7 +32,7 @@ func (f *settingFlag) Type() string          { return f.kind }
 // kinds are what the help calls the values of settings; "text" if it is not here.
 var kinds = map[string]string{
 	"workdir": "dir", "tasks": "dir", "data": "dir", "cache": "dir", "postgres-bin": "dir", "signing-keys-path": "file",
-	"port": "number", "db-port": "number", "pool-size": "number", "max-bodies": "number",
+	"port": "number", "db-port": "number", "pool-size": "number", "max-bodies": "number", "max-queued": "number",
 	"url": "url", "database-url": "url", "postgres-repository": "url", "project-url": "url",
 	"database-wait": "duration", "drain": "duration", "drain-notice": "duration", "body-limit": "size", "memory": "size",
 	"limit-cpu": "duration", "limit-run-cpu": "duration", "limit-memory": "size", "limit-value": "size", "limit-snapshot": "size",

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strconv"
+	"time"
 
 	"github.com/amberhost/amber/service"
 	"github.com/amberhost/amber/stack"
@@ -37,6 +39,8 @@ type Problem struct {
 	File    string `json:"file,omitempty"` // where in a task's code
 	Line    int    `json:"line,omitempty"`
 	Column  int    `json:"column,omitempty"`
+
+	RetryAfter time.Duration `json:"-"` // when to try again, if that may help
 }
 
 func (p *Problem) Error() string { return p.Message }
@@ -78,7 +82,7 @@ func ProblemOf(err error) *Problem {
 		return &Problem{Status: http.StatusInternalServerError, Code: CodeInternal,
 			Message: "An unexpected server error occurred while processing the request."}
 	}
-	problem = &Problem{Status: e.Status, Message: e.Message, Code: e.Code}
+	problem = &Problem{Status: e.Status, Message: e.Message, Code: e.Code, RetryAfter: e.RetryAfter}
 	if problem.Status < 400 || problem.Status > 599 {
 		problem.Status = statuses[e.Code]
 	}
@@ -94,8 +98,8 @@ func Fail(w http.ResponseWriter, r *http.Request, log *slog.Logger, err error) {
 	if problem.Status >= 500 && !errors.Is(err, context.Canceled) {
 		log.ErrorContext(r.Context(), "request failed", "method", r.Method, "path", r.URL.Path, "err", err)
 	}
-	if problem.Status == http.StatusServiceUnavailable {
-		w.Header().Set("Retry-After", "1")
+	if wait := problem.RetryAfter; wait > 0 || problem.Status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", strconv.Itoa(max(1, int(wait.Round(time.Second)/time.Second))))
 	}
 	JSON(w, problem.Status, problem)
 }

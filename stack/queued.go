@@ -1,0 +1,79 @@
+package stack
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/amberhost/amber/service"
+)
+
+// The queue of runs that wait for a host is bounded: beyond it, starting another is
+// refused, and whoever wants one comes back later. Rows that others insert, and what
+// runs call, are not refused. How many wait is counted by the sweep while this host
+// has no slots left, and is right to within what came since.
+
+// CodeQueueFull is the code of the error for a run that finds too many waiting.
+const CodeQueueFull = "QUEUE_FULL"
+
+// queueFull is that error.
+func queueFull() *service.Error {
+	return &service.Error{Code: CodeQueueFull, Status: http.StatusTooManyRequests, RetryAfter: queuePatience,
+		Message: "Too many runs wait for their turn. Nothing was started; try again later."}
+}
+
+const queuePatience = 2 * time.Second
+
+// lookedAt is how many rows are looked at, times how many may wait, to count runs
+// among what else waits.
+const lookedAt = 4
+
+// Queued counts the runs that wait for a host, up to most of them. Of the rows that
+// wait it looks at the first few times as many.
+func (s *Store) Queued(ctx context.Context, most int) (n int, err error) {
+	err = s.pool.QueryRow(ctx, `/* Queued */
+		select least(count(*) filter (where parent_stack_run_id is null and service_name = 'tasks'), @most) from (
+			select parent_stack_run_id, service_name from public.stack_runs
+			where status in ('pending', 'pending_resume', 'pending_execution') and stuck_reason is null
+			order by priority desc, turn_at, created_at limit @rows) waiting`,
+		pgx.StrictNamedArgs{"most": most, "rows": lookedAt * most}).Scan(&n)
+	if err != nil {
+		return 0, fmt.Errorf("count what waits: %w", err)
+	}
+	return n, nil
+}
+
+// countQueued notes how many runs wait.
+func (p *Processor) countQueued(ctx context.Context) error {
+	if p.bodies.free() > 0 { // else all that waits has just been taken
+		p.queued.Store(0)
+		return nil
+	}
+	n, err := p.cfg.Store.Queued(ctx, p.cfg.MaxQueued)
+	if err == nil {
+		p.queued.Store(int64(n))
+	}
+	return err
+}
+
+// admitStart refuses a run that finds no slot and too many waiting, unless it is
+// there already.
+func (p *Processor) admitStart(ctx context.Context, slot *slots, params StartParams) error {
+	if slot != nil || params.sleeps() || !p.running() {
+		return nil
+	}
+	if p.queued.Add(1) <= int64(p.cfg.MaxQueued) {
+		return nil
+	}
+	p.queued.Add(-1)
+	if params.IdempotencyKey != "" {
+		if run, err := p.cfg.Store.started(ctx, params); run != uuid.Nil || err != nil {
+			return err
+		}
+	}
+	return queueFull()
+}
