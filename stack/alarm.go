@@ -59,8 +59,9 @@ func (p *Processor) ring(ctx context.Context, body uuid.UUID) {
 		}
 		host := p.currentHost()
 		for _, a := range due {
-			if a.timer() {
+			if a.timer() && p.ringing.acquire(ctx, uuid.Nil) == nil {
 				p.post(ctx, host, a.ending())
+				p.ringing.release()
 			}
 		}
 		if body == uuid.Nil {

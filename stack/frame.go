@@ -26,6 +26,8 @@ type frame struct {
 	lost    bool     // somebody else goes on with the body: replies go to the tables
 	refs    int      // calls of the body that run in this process
 
+	entered func() // called once after the body's first commit here; nil: not
+
 	room *room // in which the frame has
 	held int64 // bytes of replies, of its input too
 	kept int64 // bytes of the body's snapshot while it waits
@@ -197,6 +199,14 @@ func (f *frame) keep(bytes int64) bool {
 	}
 	f.kept = bytes
 	return true
+}
+
+// enter tells whoever brought the body here that it has committed.
+func (f *frame) enter() {
+	if f.entered != nil {
+		f.entered()
+		f.entered = nil
+	}
 }
 
 // finish notes that the body has ended, though that is not yet committed:

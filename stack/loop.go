@@ -246,6 +246,12 @@ func (p *Processor) resume(ctx context.Context, host Host, c Claim) {
 		done()
 		return
 	}
+	if p.resuming.acquire(ctx, c.ID) != nil {
+		done()
+		return
+	}
+	entered := sync.OnceFunc(p.resuming.release)
+	defer entered()
 	var f *frame
 	err := p.read(ctx, func() error {
 		err := p.cfg.Store.Open(ctx, host, &c)
@@ -262,9 +268,11 @@ func (p *Processor) resume(ctx context.Context, host Host, c Claim) {
 		return
 	}
 	if f != nil {
+		f.entered = entered
 		p.carry(ctx, f)
 		return
 	}
+	entered()
 	bytes := Child{Call: c.Call.Call}.size()
 	p.room.arguments.add(bytes)
 	p.answerClaimed(ctx, host, c)

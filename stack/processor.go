@@ -93,11 +93,13 @@ func (p *Processor) carry(ctx context.Context, f *frame) {
 		if out.Ended {
 			f.finish()
 			p.finish(ctx, f, slice, out)
+			f.enter()
 			return
 		}
 		bytes := outcomeSize(out)
 		p.room.outcomes.add(bytes)
 		more := p.suspend(ctx, f, slice, out)
+		f.enter()
 		p.room.outcomes.add(-bytes)
 		if !more {
 			return
@@ -280,6 +282,7 @@ func (p *Processor) finish(ctx context.Context, f *frame, slice Slice, out *vm.O
 	p.room.replies.add(e.reserved)
 	p.forget(f)
 	if caller := p.frame(b.Parent); caller != nil && caller.host.ID == f.host.ID {
+		f.enter() // this goroutine may go on with the caller for long
 		p.deliver(ctx, caller, e)
 		return
 	}
@@ -370,6 +373,12 @@ func (p *Processor) complete(ctx context.Context, host Host, e Ending) {
 // hold runs a body that a commit has given to this host.
 func (p *Processor) hold(ctx context.Context, host Host, id uuid.UUID) {
 	done := p.working(id, "about to be read")
+	if p.resuming.acquire(ctx, id) != nil {
+		done()
+		return
+	}
+	entered := sync.OnceFunc(p.resuming.release)
+	defer entered()
 	var f *frame
 	err := p.read(ctx, func() error {
 		body, err := p.cfg.Store.Held(ctx, host, id)
@@ -383,6 +392,7 @@ func (p *Processor) hold(ctx context.Context, host Host, id uuid.UUID) {
 		p.unreadable(ctx, host, id, err)
 		return
 	}
+	f.entered = entered
 	p.run(ctx, f)
 }
 
