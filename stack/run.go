@@ -202,6 +202,11 @@ type Node struct {
 	StartedAt *time.Time      `json:"started_at"`
 	EndedAt   *time.Time      `json:"ended_at"`
 	DueAt     *time.Time      `json:"due_at"`
+	Deadline  *time.Time      `json:"deadline_at" db:"deadline_at"` // when its time is over
+	Interrupt *string         `json:"interrupt"`                    // why it is to end: cancel or timeout
+	Tries     int             `json:"tries"`                        // that failed and were followed by another
+	TryError  json.RawMessage `json:"try_error"`                    // of the last of them
+	Late      bool            `json:"late"`                         // an answer came when nobody waited for it any more
 	Error     json.RawMessage `json:"error"`
 	Stuck     *string         `json:"stuck_reason" db:"stuck_reason"`
 }
@@ -223,7 +228,11 @@ func (s *Store) Tree(ctx context.Context, id uuid.UUID) ([]Node, error) {
 			select s.* from public.stack_runs s join tree on s.parent_stack_run_id = tree.id
 		)
 		select tree.id, parent_stack_run_id, service_name, method_name, coalesce(t.task_name, '') as task_name,
-			tree.status, tree.created_at, tree.started_at, tree.ended_at, tree.due_at, tree.error, tree.stuck_reason
+			tree.status, tree.created_at, tree.started_at, tree.ended_at, tree.due_at, tree.deadline_at, tree.interrupt, tree.tries,
+			case when tree.tries > 0 then (
+				select a.error from amber.attempts a where a.stack_run_id = tree.id and not a.late order by a.id desc limit 1) end as try_error,
+			tree.deadline_at is not null and exists (select from amber.attempts a where a.stack_run_id = tree.id and a.late) as late,
+			tree.error, tree.stuck_reason
 		from tree left join public.task_runs t on t.id = tree.child_task_run_id
 		order by tree.created_at, tree.parent_stack_run_id nulls first, tree.call_id, tree.id
 		limit @limit`,

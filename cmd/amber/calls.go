@@ -24,6 +24,9 @@ type runRow struct {
 	Result    json.RawMessage `json:"result"`
 	Error     json.RawMessage `json:"error"`
 	Stuck     string          `json:"stuck_reason"` // why no host goes on with it
+	Scheduled *time.Time      `json:"scheduled_for"`
+	Deadline  *time.Time      `json:"deadline_at"`
+	Cancelled *time.Time      `json:"cancel_requested_at"`
 
 	raw json.RawMessage // as the host sent it
 }
@@ -39,6 +42,11 @@ type node struct {
 	StartedAt *time.Time      `json:"started_at"`
 	EndedAt   *time.Time      `json:"ended_at"`
 	DueAt     *time.Time      `json:"due_at"`
+	Deadline  *time.Time      `json:"deadline_at"`
+	Interrupt string          `json:"interrupt"`
+	Tries     int             `json:"tries"`
+	TryError  json.RawMessage `json:"try_error"`
+	Late      bool            `json:"late"`
 	Error     json.RawMessage `json:"error"`
 	Stuck     string          `json:"stuck_reason"`
 }
@@ -98,6 +106,11 @@ type call struct {
 	started  time.Time
 	ended    time.Time // zero while it goes on
 	due      time.Time // of a sleeping call
+	deadline time.Time // when its time is over; zero: never
+	tries    int       // that failed and were followed by another
+	lastTry  string    // why the last of them failed
+	ending   string    // why it is to end: cancel or timeout
+	late     bool      // an answer came when nobody waited for it any more
 	reason   string    // of a failure
 	stuck    string    // why no host goes on with it
 	children []*call
@@ -146,6 +159,9 @@ func callTree(s snapshot) *call {
 		reason:  reasonOf(s.Run.Error),
 		stuck:   s.Run.Stuck,
 	}
+	if root.phase == queued && s.Run.Scheduled != nil {
+		root.phase, root.due = sleeping, *s.Run.Scheduled
+	}
 	calls := make(map[string]*call, len(s.Nodes))
 	for _, n := range s.Nodes {
 		calls[n.ID] = newCall(n)
@@ -153,6 +169,8 @@ func callTree(s snapshot) *call {
 	for _, n := range s.Nodes {
 		top := n.ParentID == nil || calls[*n.ParentID] == nil
 		if top && n.Service == "tasks" && n.TaskName == s.Run.TaskName {
+			body := calls[n.ID]
+			root.deadline, root.tries, root.lastTry, root.ending, root.late = body.deadline, body.tries, body.lastTry, body.ending, body.late
 			calls[n.ID] = root
 		}
 	}
@@ -179,6 +197,12 @@ func newCall(n node) *call {
 		due:     timeOf(n.DueAt),
 		reason:  reasonOf(n.Error),
 		stuck:   n.Stuck,
+
+		deadline: timeOf(n.Deadline),
+		tries:    n.Tries,
+		lastTry:  reasonOf(n.TryError),
+		ending:   n.Interrupt,
+		late:     n.Late,
 	}
 }
 

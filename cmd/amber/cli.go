@@ -83,7 +83,7 @@ Exit status: 0 all is well, 1 something failed, 2 wrong usage, 3 no host answers
 			root.AddCommand(c)
 		}
 	}
-	add(groupRuns, p.runCommand(), p.runsCommand(), p.statusCommand(), p.logsCommand(), p.publishCommand())
+	add(groupRuns, p.runCommand(), p.runsCommand(), p.statusCommand(), p.logsCommand(), p.cancelCommand(), p.retryCommand(), p.rerunCommand(), p.publishCommand())
 	add(groupHosts, p.devCommand(), p.serveCommand(), p.migrateCommand(), p.configCommand(), p.keysCommand())
 	help := helpCommand(root)
 	help.GroupID = groupMore

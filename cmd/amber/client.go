@@ -78,26 +78,66 @@ func temporary(err error) bool {
 		errors.As(err, &api) && api.Status >= http.StatusBadGateway && api.Status <= http.StatusGatewayTimeout
 }
 
-// execute starts a task and returns the id of its run. input is sent as it is.
-func (c *client) execute(ctx context.Context, task string, input json.RawMessage) (string, error) {
-	name, err := json.Marshal(task)
-	if err != nil {
-		return "", fmt.Errorf("encode task name: %w", err)
+// start is what a run is started with.
+type start struct {
+	Task      string          `json:"taskName"`
+	Input     json.RawMessage `json:"input,omitempty"` // sent as it is
+	Delay     int64           `json:"delay,omitempty"` // milliseconds
+	Scheduled string          `json:"scheduledFor,omitempty"`
+	Priority  int             `json:"priority,omitempty"`
+	Timeout   int64           `json:"timeout,omitempty"` // milliseconds
+
+	key string // under which it is started; "" for none
+}
+
+// execute starts a task and returns the id of its run.
+func (c *client) execute(ctx context.Context, s start) (string, error) {
+	var body bytes.Buffer
+	enc := json.NewEncoder(&body)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(s); err != nil {
+		return "", fmt.Errorf("encode request: %w", err)
 	}
-	body := fmt.Appendf(nil, `{"taskName":%s}`, name)
-	if input != nil {
-		body = fmt.Appendf(nil, `{"taskName":%s,"input":%s}`, name, input)
+	headers := http.Header{}
+	if s.key != "" {
+		headers.Set("Idempotency-Key", `"`+strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s.key)+`"`)
 	}
+	return c.runID(ctx, "tasks/execute", headers, body.Bytes())
+}
+
+// runID makes a request that is answered with the id of a run.
+func (c *client) runID(ctx context.Context, path string, headers http.Header, body []byte) (string, error) {
 	var answer struct {
 		TaskRunID string `json:"taskRunId"`
 	}
-	if err := c.do(ctx, http.MethodPost, "tasks/execute", "", body, &answer); err != nil {
+	if err := c.send(ctx, http.MethodPost, path, headers, body, &answer); err != nil {
 		return "", err
 	}
 	if answer.TaskRunID == "" {
 		return "", fmt.Errorf("%s does not answer as amber does: no taskRunId", c.base)
 	}
 	return answer.TaskRunID, nil
+}
+
+// cancel asks a run to end and returns it as it is then, or after at most wait.
+func (c *client) cancel(ctx context.Context, id string, wait time.Duration) (runRow, error) {
+	var raw json.RawMessage
+	err := c.do(ctx, http.MethodPost, "tasks/cancel", "wait="+strconv.Itoa(int(wait.Seconds())), fmt.Appendf(nil, `{"id":%q}`, id), &raw)
+	if err != nil {
+		return runRow{}, err
+	}
+	r := runRow{raw: raw}
+	return r, json.Unmarshal(raw, &r)
+}
+
+// retry has a failed run go on.
+func (c *client) retry(ctx context.Context, id string, currentCode bool) (string, error) {
+	return c.runID(ctx, "tasks/retry", nil, fmt.Appendf(nil, `{"id":%q,"withCurrentCode":%v}`, id, currentCode))
+}
+
+// rerun starts a run with what another was started with.
+func (c *client) rerun(ctx context.Context, id string) (string, error) {
+	return c.runID(ctx, "tasks/rerun", nil, fmt.Appendf(nil, `{"id":%q}`, id))
 }
 
 // publish stores a task and returns what that changed: created, updated or unchanged.
@@ -235,6 +275,14 @@ func (c *client) watchAgain(id string) string {
 }
 
 func (c *client) do(ctx context.Context, method, path, prefer string, body []byte, answer any) error {
+	headers := http.Header{}
+	if prefer != "" {
+		headers.Set("Prefer", prefer)
+	}
+	return c.send(ctx, method, path, headers, body, answer)
+}
+
+func (c *client) send(ctx context.Context, method, path string, headers http.Header, body []byte, answer any) error {
 	req, err := http.NewRequestWithContext(ctx, method, c.base+"/functions/v1/"+path, bytes.NewReader(body))
 	if err != nil {
 		return fmt.Errorf("make request: %w", err)
@@ -244,8 +292,8 @@ func (c *client) do(ctx context.Context, method, path, prefer string, body []byt
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	if prefer != "" {
-		req.Header.Set("Prefer", prefer)
+	for name, values := range headers {
+		req.Header[name] = values
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {

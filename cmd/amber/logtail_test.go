@@ -18,7 +18,7 @@ func TestLogTail(t *testing.T) {
 	must(t, err)
 	defer db.Close(t.Context())
 	c := newClient(h.url, "")
-	run, err := c.execute(t.Context(), "hello", nil)
+	run, err := c.execute(t.Context(), start{Task: "hello"})
 	must(t, err)
 	_, err = c.result(t.Context(), run, patience)
 	must(t, err)

@@ -20,6 +20,7 @@ func (p *program) runCommand() *cobra.Command {
 		input  string
 		detach bool
 		follow string
+		begin  startFlags
 	)
 	cmd := &cobra.Command{
 		Use:   "run NAME",
@@ -44,6 +45,8 @@ Exit status: 0 completed, 1 failed or stuck, 2 wrong usage, 3 no host, 130 left 
 			echo '{"ms":5000}' | amber run sleeper --input -
 			amber run fan-out --url https://amber.example.com --key $AMBER_KEY > result.json
 			amber run fan-out -o json | tail -n 1 | jq .result
+			amber run nightly-report --at 2031-01-31T02:00:00Z --timeout 2h --detach
+			amber run charge-card --idempotency-key order-4711
 
 			# start now, look later
 			id=$(amber run nightly-report --detach)
@@ -72,7 +75,11 @@ Exit status: 0 completed, 1 failed or stuck, 2 wrong usage, 3 no host, 130 left 
 			case follow != "":
 				return p.watch(cmd.Context(), client, "", follow)
 			}
-			return p.runTask(cmd.Context(), client, args[0], value, detach)
+			s, err := begin.start(cmd, args[0], value)
+			if err != nil {
+				return err
+			}
+			return p.runTask(cmd.Context(), client, s, detach)
 		},
 		ValidArgsFunction: p.completeTasks(&host),
 	}
@@ -80,6 +87,7 @@ Exit status: 0 completed, 1 failed or stuck, 2 wrong usage, 3 no host, 130 left 
 	f.StringVarP(&input, "input", "i", "", "the task's input: JSON, @FILE, or - for stdin (default: none, which the task sees as {})")
 	f.BoolVarP(&detach, "detach", "d", false, "print the run's id and watch nothing")
 	f.StringVar(&follow, "follow", "", "watch the run with this id instead of starting one")
+	begin.addTo(cmd)
 	host.addTo(cmd)
 	_ = cmd.RegisterFlagCompletionFunc("follow", p.completeRuns(&host)) // fails for a flag that is not there
 	return cmd
@@ -87,7 +95,7 @@ Exit status: 0 completed, 1 failed or stuck, 2 wrong usage, 3 no host, 130 left 
 
 // checkFollow refuses what is said beside --follow for a run that starts.
 func checkFollow(cmd *cobra.Command, args []string, run string) error {
-	for _, name := range []string{"input", "detach"} {
+	for _, name := range append([]string{"input", "detach"}, startFlagNames...) {
 		if cmd.Flags().Changed(name) {
 			return usagef(cmd, "--follow watches a run that is there, and --%s is for one that starts: give one of the two", name)
 		}
@@ -99,11 +107,16 @@ func checkFollow(cmd *cobra.Command, args []string, run string) error {
 }
 
 // runTask starts a task, and watches it unless detach says otherwise.
-func (p *program) runTask(ctx context.Context, c *client, task string, input json.RawMessage, detach bool) error {
-	id, err := c.execute(ctx, task, input)
+func (p *program) runTask(ctx context.Context, c *client, s start, detach bool) error {
+	id, err := c.execute(ctx, s)
 	if err != nil {
-		return hint(fmt.Errorf("run %s: %w", task, err))
+		return hint(fmt.Errorf("run %s: %w", s.Task, err))
 	}
+	return p.begun(ctx, c, s.Task, id, detach)
+}
+
+// begun tells of a run that has started, and watches it unless detach says otherwise.
+func (p *program) begun(ctx context.Context, c *client, task, id string, detach bool) error {
 	started := startEvent{eventStarted, id, task}
 	switch {
 	case detach && p.output == outputJSON:
@@ -130,7 +143,7 @@ func (p *program) watch(ctx context.Context, c *client, task, id string) error {
 	switch {
 	case errors.Is(err, context.Canceled):
 		return &exitError{code: codeInterrupted, exit: exitInterrupted,
-			text: fmt.Sprintf("\namber: left run %s, which goes on. Look again with\n  %s", id, c.watchAgain(id))}
+			text: fmt.Sprintf("\namber: left run %s, which goes on. Look again, or cancel it, with\n  %s\n  %s cancel %s%s", id, c.watchAgain(id), invocation(), id, c.again)}
 	case errors.As(err, &api) && api.Status < 500:
 		return hint(err)
 	case temporary(err):

@@ -169,12 +169,50 @@ func rowOf(c *call, prefix string, now time.Time) row {
 		r.note = "stuck: " + printable(c.stuck)
 	case c.phase == queued:
 		r.took = ""
-	case c.phase == sleeping && !c.due.IsZero():
-		r.note = "wakes in " + span(c.due.Sub(now))
-	case c.phase == failed:
-		r.note = printable(c.reason)
+	default:
+		r.note = noteOf(c, now)
 	}
 	return r
+}
+
+// noteOf says what there is to say of a call besides its phase.
+func noteOf(c *call, now time.Time) string {
+	var notes []string
+	add := func(format string, args ...any) { notes = append(notes, fmt.Sprintf(format, args...)) }
+	left := func(t time.Time) string { return span(max(t.Sub(now), 0)) }
+	switch {
+	case c.phase.over():
+	case c.ending != "":
+		why := map[string]string{"cancel": "is being cancelled", "timeout": "is out of time"}[c.ending]
+		add("%s, has %s to tidy up", cmp.Or(why, printable(c.ending)), left(c.deadline))
+	case !c.deadline.IsZero():
+		add("times out in %s", left(c.deadline))
+	}
+	switch {
+	case c.phase == sleeping && c.tries > 0:
+		add("tries again in %s after %s: %s", left(c.due), failedTries(c.tries), printable(c.lastTry))
+	case c.phase == sleeping && !c.due.IsZero():
+		add("wakes in %s", left(c.due))
+	case c.phase == failed:
+		if c.tries > 0 {
+			add("%s (tried %d times)", printable(c.reason), c.tries+1)
+		} else {
+			add("%s", printable(c.reason))
+		}
+	case c.tries > 0 && c.phase != cancelled:
+		add("after %s: %s", failedTries(c.tries), printable(c.lastTry))
+	}
+	if c.late {
+		add("its answer came too late")
+	}
+	return strings.Join(notes, "; ")
+}
+
+func failedTries(n int) string {
+	if n == 1 {
+		return "a try that failed"
+	}
+	return fmt.Sprintf("%d tries that failed", n)
 }
 
 // spinner turns where something runs.

@@ -45,6 +45,21 @@ func TestDrawTree(t *testing.T) {
 	}{
 		"one task": {leaf("hello", completed), wide, `
 ✓ hello  completed   500ms`},
+		"calls under control": {
+			under(leaf("order", waiting),
+				&call{label: "charge", phase: sleeping, started: ago(time.Second), due: noon.Add(8 * time.Second), tries: 2, lastTry: "503"},
+				&call{label: "mail", phase: completed, started: ago(time.Second), ended: ago(0), tries: 1, lastTry: "no host"},
+				&call{label: "bank", phase: failed, started: ago(time.Second), ended: ago(0), tries: 3, lastTry: "down", reason: "down"},
+				&call{label: "slow", phase: running, started: ago(time.Second), deadline: noon.Add(5 * time.Second)},
+				&call{label: "slower", phase: failed, started: ago(time.Second), ended: ago(0), reason: "out of time", late: true},
+				&call{label: "child", phase: waiting, started: ago(time.Second), deadline: noon.Add(9 * time.Second), ending: "cancel"}), paper{width: 100, height: 20}, `
+◐ order      waiting      1.0s
+├─ ◷ charge  sleeping     1.0s  tries again in 8.0s after 2 tries that failed: 503
+├─ ✓ mail    completed    1.0s  after a try that failed: no host
+├─ ✗ bank    failed       1.0s  down (tried 4 times)
+├─ ⠋ slow    running      1.0s  times out in 5.0s
+├─ ✗ slower  failed       1.0s  out of time; its answer came too late
+└─ ◐ child   waiting      1.0s  is being cancelled, has 9.0s to tidy up`},
 		"each state": {
 			under(leaf("order", waiting),
 				under(leaf("reserve", completed), leaf("sleep", completed)),

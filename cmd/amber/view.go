@@ -111,6 +111,8 @@ func beginning(c *call) string {
 	switch {
 	case c.phase == queued:
 		return "queued"
+	case c.phase == sleeping && c.tries > 0:
+		return fmt.Sprintf("tries again after %s: %s", failedTries(c.tries), printable(c.lastTry))
 	case c.phase == sleeping && !c.due.IsZero():
 		return "sleeping for " + span(c.due.Sub(c.started))
 	case c.phase == sleeping:
