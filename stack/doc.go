@@ -20,6 +20,12 @@
 //
 //	     Answer: a call in any of these states ──► completed, in place of whoever holds it
 //
+//	     Again:  processing, or waiting ──► sleeping ── due_at ──► pending: a call that
+//	             failed, or a body that begins anew; one that is to begin later is born so
+//
+//	     Cancel, Expire: a body that has begun is interrupted: its calls ──► cancelled, those
+//	             below it first, and it ──► pending_resume; anything else ──► its end
+//
 // Clients of the original also write pending_execution, which is read as pending.
 //
 // What it promises, whatever happens to hosts, connections and Postgres:
