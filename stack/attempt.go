@@ -58,7 +58,7 @@ func (s *Store) Again(ctx context.Context, host Host, a Attempt) error {
 			values (@id, @tries + 1, clock_timestamp() - make_interval(secs => @began), @error, clock_timestamp() + make_interval(secs => @after))`,
 			pgx.StrictNamedArgs{"id": a.ID, "tries": a.Tries, "began": a.Began.Seconds(), "error": json.RawMessage(failure), "after": a.After.Seconds()})
 		if a.TaskRun != uuid.Nil {
-			if err := s.settle(&b, host, a.ID, a.TaskRun, a.Slice); err != nil {
+			if err := s.settle(&b, host, a.ID, a.TaskRun, a.Slice, false); err != nil {
 				return err
 			}
 			queueCancelOpen(&b, a.ID)
@@ -74,7 +74,7 @@ func (s *Store) Again(ctx context.Context, host Host, a Attempt) error {
 // queueForgetBody removes what a body has of an execution that is over, all of whose
 // calls have ended: the next one sees none of it.
 func queueForgetBody(b *batch, id uuid.UUID) {
-	b.Queue(`/* forget snapshot */ delete from amber.snapshots where stack_run_id = @id`, pgx.StrictNamedArgs{"id": id})
+	b.Queue(`/* forget body */ select amber.forget_bodies(array[@id::uuid])`, pgx.StrictNamedArgs{"id": id})
 	b.Queue(`/* forget replies */
 		update public.stack_runs set delivered = true, updated_at = now()
 		where parent_stack_run_id = @id and not delivered and call_id is not null and status in ('completed', 'failed', 'cancelled')`,

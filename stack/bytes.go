@@ -82,7 +82,8 @@ type Reply struct {
 
 // replies reads the calls of a body that have ended and that no committed slice
 // has seen, in the order in which they ended; timers, which may have been
-// answered late, in the order in which they were due.
+// answered late, in the order in which they were due. What a slice has seen that runs
+// once more comes first, as it was given then.
 func (s *Store) replies(rows pgx.Rows) ([]Reply, error) {
 	type row struct {
 		ID     uuid.UUID
@@ -123,16 +124,16 @@ const pieceBytes = 16 << 20
 // them: of the others none is read.
 const repliesSQL = `/* replies */
 	select id, call_id, status, result, error, key_id, data, n = many as last from (
-		select s.id, s.call_id, s.status, s.result, s.error, r.key_id, r.data, coalesce(s.due_at, s.ended_at) as at,
+		select s.id, s.call_id, s.status, s.result, s.error, r.key_id, r.data, s.retold, coalesce(s.due_at, s.ended_at) as at,
 			row_number() over next as n, count(*) over () as many,
 			sum(coalesce(octet_length(r.data), octet_length(s.result::text), 0)) over next as bytes
 		from public.stack_runs s left join amber.replies r on r.stack_run_id = s.id and r.kind = 'reply'
 		where s.parent_stack_run_id = @body and not s.delivered and s.call_id is not null
 			and s.status in ('completed', 'failed', 'cancelled')
-		window next as (order by coalesce(s.due_at, s.ended_at), s.call_id)
+		window next as (order by s.retold, coalesce(s.due_at, s.ended_at), s.call_id) -- nulls come last
 	) ended
 	where n = 1 or bytes <= @most
-	order by at, call_id`
+	order by retold, at, call_id`
 
 // publicError reads an error that somebody else wrote into a row: an object
 // with a message, or any other JSON.

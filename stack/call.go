@@ -106,10 +106,14 @@ func (c Child) wait() time.Duration {
 	return c.After
 }
 
-// key is what the service sees, whatever becomes of a try. One that the task gave
+// key is what the service sees, whatever becomes of a try; a retry of the run gives
+// the call another, which is in its row. One that the task gave
 // is the task's own: another task, whose author may be a stranger, that gives the
 // same one to the same service is not answered with what this one was.
 func (c Child) key(task string) string {
+	if c.Sent != "" {
+		return c.Sent
+	}
 	if c.Key == "" {
 		return c.ID.String()
 	}

@@ -85,6 +85,7 @@ type CallClaim struct {
 	Call                service.Call
 	Task                string // that made the call
 	Caller              Caller
+	Key                 string         // what the service sees as its idempotency key; "": as if it was just made
 	Tries               int            // that failed before this one
 	Deadline            time.Time      // when its time is over, by this host's clock; zero: never
 	Refused             *service.Error // the answer, if the call was refused when it was made
@@ -106,12 +107,13 @@ type claimed struct {
 	Priority         int
 	Left             *float64 // seconds until its time is over
 	Interrupt        *string
+	IdempotencyKey   *string
 }
 
 // claimedColumns are those of a claimed row s.
 const claimedColumns = `s.id, s.parent_task_run_id, s.parent_stack_run_id, s.child_task_run_id, s.service_name, s.method_name,
 	s.args, s.sequence, s.first_sequence, s.call_id, s.tries, s.priority,
-	extract(epoch from s.deadline_at - clock_timestamp())::float8 as left, s.interrupt`
+	extract(epoch from s.deadline_at - clock_timestamp())::float8 as left, s.interrupt, s.idempotency_key`
 
 // deadline is when the row's time is over, by this host's clock.
 func (r claimed) deadline() time.Time {

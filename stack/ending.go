@@ -78,9 +78,11 @@ func (sl Slice) fence() int64 {
 
 // end queues the statements that end e and, if it is a body, everything that
 // its last slice settled. delivered says that the caller's committed slice has
-// seen the reply.
-func (s *Store) end(b *batch, host Host, e Ending, delivered bool) error {
+// seen the reply; kept that a body which failed may have to go on once more: none
+// has, but perhaps a last slice that failed with it.
+func (s *Store) end(b *batch, host Host, e Ending, delivered, kept bool) error {
 	status, result, failure := outcome(e)
+	kept = kept && status == StatusFailed
 	b.fenced(`/* end: row */
 		update public.stack_runs set status = @status, result = @result, error = @error, delivered = @delivered,
 			claimed_by = null, waiting_on_stack_run_id = null, stuck_reason = null, ended_at = now(), updated_at = now()
@@ -97,11 +99,14 @@ func (s *Store) end(b *batch, host Host, e Ending, delivered bool) error {
 	if e.TaskRun == uuid.Nil {
 		return nil
 	}
-	if err := s.settle(b, host, e.ID, e.TaskRun, e.Slice); err != nil {
+	if kept {
+		queueFailure(b, e)
+	}
+	if err := s.settle(b, host, e.ID, e.TaskRun, e.Slice, kept); err != nil {
 		return err
 	}
-	if e.Sequence > 0 {
-		b.Queue(`/* end: snapshot */ delete from amber.snapshots where stack_run_id = @id`, pgx.StrictNamedArgs{"id": e.ID})
+	if e.Sequence > 0 && !kept {
+		b.Queue(`/* end: forget */ select amber.forget_bodies(array[@id::uuid])`, pgx.StrictNamedArgs{"id": e.ID})
 	}
 	if e.CancelOpen {
 		queueCancelOpen(b, e.ID)
@@ -124,16 +129,22 @@ func (s *Store) end(b *batch, host Host, e Ending, delivered bool) error {
 // maxRunLogs bounds the copy of the logs in task_runs.logs.
 const maxRunLogs = 500
 
-// settle queues what every committed slice of a body carries.
-func (s *Store) settle(b *batch, host Host, id, taskRun uuid.UUID, sl Slice) error {
+// settle queues what every committed slice of a body carries. failed says that it
+// is the last one of a body that failed and is kept: then those that it saw fail are.
+func (s *Store) settle(b *batch, host Host, id, taskRun uuid.UUID, sl Slice, failed bool) error {
 	for _, e := range sl.Settled {
-		if err := s.end(b, host, e, true); err != nil {
+		if err := s.end(b, host, e, true, failed); err != nil {
 			return err
 		}
 	}
 	if len(sl.Delivered) > 0 {
 		b.Queue(`/* settle: delivered */ update public.stack_runs set delivered = true, updated_at = now() where id = any(@ids)`,
 			pgx.StrictNamedArgs{"ids": sl.Delivered})
+		if !failed {
+			b.Queue(`/* settle: forget */
+				select amber.forget_bodies(array(select stack_run_id from amber.failures where stack_run_id = any(@ids)))`,
+				pgx.StrictNamedArgs{"ids": sl.Delivered})
+		}
 	}
 	queueLogs(b, id, taskRun, sl.Logs)
 	return nil
@@ -201,7 +212,7 @@ func (s *Store) complete(ctx context.Context, tx pgx.Tx, host Host, e Ending) (r
 		}
 	}
 	var b batch
-	if err := s.end(&b, host, e, false); err != nil {
+	if err := s.end(&b, host, e, false, true); err != nil {
 		return false, err
 	}
 	if resume {

@@ -70,6 +70,9 @@ func (s *Store) openCall(ctx context.Context, r claimed, call service.Call) (Cla
 	if r.CallID != nil {
 		c.CallID = uint32(*r.CallID)
 	}
+	if r.IdempotencyKey != nil {
+		c.Key = *r.IdempotencyKey
+	}
 	err := s.pool.QueryRow(ctx, `/* openCall */
 		select task_name, coalesce(owner::text, ''), coalesce(caller_role, ''), caller_claims
 		from public.task_runs where id = @run`,

@@ -287,7 +287,7 @@ func (p *Processor) answerClaimed(ctx context.Context, host Host, c Claim) {
 		return
 	}
 	ch := p.child(vm.Call{ID: c.Call.CallID, Call: c.Call.Call}, 0)
-	ch.ID, ch.Tries, ch.Deadline, ch.Group = c.Call.ID, c.Call.Tries, c.Call.Deadline, c.Call.TaskRun
+	ch.ID, ch.Sent, ch.Tries, ch.Deadline, ch.Group = c.Call.ID, c.Call.Key, c.Call.Tries, c.Call.Deadline, c.Call.TaskRun
 	if c.Call.Refused != nil {
 		ch.Refused = c.Call.Refused
 	}

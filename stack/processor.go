@@ -273,7 +273,7 @@ func (p *Processor) finish(ctx context.Context, f *frame, slice Slice, out *vm.O
 		reply = service.Reply{Err: interruption(b.Interrupt)}
 	}
 	e := Ending{ID: b.ID, Parent: b.Parent, CallID: b.CallID, Reply: reply, TaskRun: b.TaskRun, Slice: slice,
-		Interrupt: b.Interrupt, CancelOpen: len(out.Open) > 0, from: f}
+		Interrupt: b.Interrupt, CancelOpen: len(out.Open)+len(out.Cancelled) > 0, from: f}
 	for _, c := range out.Calls {
 		e.Unsent = append(e.Unsent, p.child(c, b.Depth))
 	}

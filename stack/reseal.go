@@ -19,7 +19,7 @@ type KeyUse struct {
 	Writes    bool   // this Store seals with it
 	Known     bool   // this Store's ring has it
 	Replies   int64  // rows of amber.replies
-	Snapshots int64  // rows of amber.snapshots: a body that waits has up to 16; of ended bodies only what hosts of earlier versions left
+	Snapshots int64  // rows of amber.snapshots: a body that waits has up to 16; of ended bodies only those that failed and may be retried
 	Waiting   int64  // bodies that have not ended and have one of those
 }
 

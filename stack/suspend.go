@@ -37,6 +37,7 @@ type Child struct {
 	At    time.Time     // when a nested task begins, instead of After
 
 	Key      string         // what the service sees as its idempotency key, if the task gave one
+	Sent     string         // what it sees all the same, if the row says so
 	Policy   service.Policy // how it is tried again
 	Tries    int            // that failed before this one
 	Timeout  time.Duration  // how long it may take in all; 0: any time
@@ -178,7 +179,7 @@ func (s *Store) queueSuspend(b *batch, host Host, sp Suspension, interrupt **str
 		returning case when interrupted_at is null then interrupt end`, interrupt,
 		pgx.StrictNamedArgs{"next": int64(sp.Snapshot.Sequence), "waiting_on": waitingOn, "engine": sp.Snapshot.Engine.String(),
 			"state": json.RawMessage(state), "id": sp.ID, "sequence": sp.Sequence, "host": host.ID, "fence": sp.fence()})
-	if err := s.settle(b, host, sp.ID, sp.TaskRun, sp.Slice); err != nil {
+	if err := s.settle(b, host, sp.ID, sp.TaskRun, sp.Slice, false); err != nil {
 		return err
 	}
 	if len(sp.Cancelled) > 0 {

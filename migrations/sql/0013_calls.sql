@@ -6,7 +6,8 @@ alter table public.stack_runs
   add column if not exists deadline_at    timestamptz,               -- when its time is over; of a body that was interrupted, the time to tidy up
   add column if not exists interrupt      text,                      -- why a body is to end: cancel or timeout
   add column if not exists interrupted_at timestamptz,               -- since when it knows
-  add column if not exists turn_at        timestamptz not null default now(); -- who is older is claimed first, of equal priority
+  add column if not exists turn_at        timestamptz not null default now(), -- who is older is claimed first, of equal priority
+  add column if not exists retold         int;                       -- its place among the replies that a slice is given once more
 create index if not exists stack_runs_deadline on public.stack_runs (deadline_at)
   where deadline_at is not null and status not in ('completed', 'failed', 'cancelled');
 drop index if exists public.stack_runs_free;
@@ -29,7 +30,12 @@ create table if not exists amber.attempts (
   ended_at     timestamptz not null default now(),
   error        jsonb,
   next_at      timestamptz, -- when the next one was due
-  late         boolean not null default false
+  late         boolean not null default false,
+  -- Of one that ended, and that a retry of its run took up again:
+  retry        text,   -- again (sent under another key), open (it had no answer yet), resume (from its snapshot), anew
+  key          text,   -- the idempotency key that it had
+  after_line   bigint, -- lines of amber.logs after this one, up to the next, are written once more
+  last_line    bigint
 );
 alter table amber.attempts enable row level security;
 create index if not exists attempts_stack_run_id on amber.attempts (stack_run_id);
@@ -86,7 +92,55 @@ begin
   return over + grace;
 end $$;
 
-revoke execute on function amber.end_call(uuid, jsonb), amber.interrupt(uuid, text, jsonb, interval) from public;
+-- What a body that failed leaves, besides its snapshot, so that its run can be
+-- retried: for as long as no committed slice of its caller has seen that it failed.
+create table if not exists amber.failures (
+  stack_run_id uuid primary key,
+  caller       uuid,            -- the body that called it
+  seen         uuid[] not null, -- calls whose replies its last slice was given, in that order
+  open         uuid[] not null, -- calls that had no reply then, and were cancelled
+  unsent       uuid[] not null, -- calls that its last slice made, and that were never sent
+  line         bigint not null  -- of amber.logs: the run's last one before those of that slice
+);
+alter table amber.failures enable row level security;
+create index if not exists failures_caller on amber.failures (caller) where caller is not null;
+
+-- forget_bodies removes what was kept of bodies that will not go on, and of those that
+-- failed below them.
+create or replace function amber.forget_bodies(bodies uuid[]) returns void language plpgsql as $$
+begin
+  while cardinality(bodies) > 0 loop
+    delete from amber.snapshots n where n.stack_run_id = any(bodies);
+    delete from amber.failures f where f.stack_run_id = any(bodies);
+    bodies := array(select f.stack_run_id from amber.failures f where f.caller = any(bodies));
+  end loop;
+end $$;
+
+-- As it was, but for what is kept of bodies that failed.
+create or replace function amber.cancel_below(body uuid, reason jsonb) returns void
+language plpgsql as $$
+declare
+  level uuid[] := array[body];
+begin
+  loop
+    with calls as (
+      update public.stack_runs s set status = 'cancelled', error = reason, delivered = true, claimed_by = null,
+        stuck_reason = null, ended_at = now(), updated_at = now()
+      where s.parent_stack_run_id = any(level) and s.status not in ('completed', 'failed', 'cancelled')
+      returning s.id, s.child_task_run_id
+    ), runs as (
+      update public.task_runs t set status = 'cancelled', error = reason, waiting_on_stack_run_id = null,
+        stuck_reason = null, ended_at = now(), updated_at = now()
+      where t.id = any(array(select child_task_run_id from calls)) and t.status not in ('completed', 'failed', 'cancelled')
+    )
+    select array_agg(id) into level from calls;
+    exit when level is null;
+    perform amber.forget_bodies(level);
+  end loop;
+end $$;
+
+revoke execute on function amber.end_call(uuid, jsonb), amber.interrupt(uuid, text, jsonb, interval),
+  amber.forget_bodies(uuid[]), amber.cancel_below(uuid, jsonb) from public;
 
 create or replace function amber.delete_stack_run_parts() returns trigger language plpgsql security definer set search_path = '' as $$
 begin
@@ -96,6 +150,7 @@ begin
   delete from amber.snapshots s using gone g where s.stack_run_id = g.id;
   delete from amber.replies r using gone g where r.stack_run_id = g.id;
   delete from amber.attempts a using gone g where a.stack_run_id = g.id;
+  delete from amber.failures f using gone g where f.stack_run_id = g.id;
   -- A body that waits for a call without a row would wait for ever: say so.
   with waiting as (
     update public.stack_runs p set stuck_reason = 'The row of a call that it waits for was deleted.', updated_at = now()
