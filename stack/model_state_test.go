@@ -35,6 +35,7 @@ type modelRow struct {
 	shape
 	due   bool // a timer that is
 	aged  bool // ended by hand, a while ago
+	kept  bool // it failed, and may be retried
 	born  int
 	exact string // the reply, as its caller gets it
 }
@@ -133,7 +134,7 @@ func (r *modelRow) suspect() bool { return r.Crashes >= 2 && r.CrashSequence == 
 func takes(h stack.Host) bool { return h.ID != uuid.Nil && !h.Leaving }
 
 // end ends a row as one of several things that a transaction does.
-func (m *model) end(host stack.Host, e stack.Ending, delivered bool) bool {
+func (m *model) end(host stack.Host, e stack.Ending, delivered, kept bool) bool {
 	r := m.row(e.ID)
 	if r == nil || r.ended() || !r.fenced(host, e.Slice) {
 		return false
@@ -143,10 +144,13 @@ func (m *model) end(host stack.Host, e stack.Ending, delivered bool) bool {
 	if e.TaskRun == uuid.Nil {
 		return true
 	}
-	if !m.settle(host, e.Slice) {
+	kept = kept && r.Status == stack.StatusFailed
+	if !m.settle(host, e.Slice, kept) {
 		return false
 	}
-	r.Snapshots = ""
+	if r.kept = kept && r.Sequence > 0; !r.kept {
+		m.forget(r)
+	}
 	if e.CancelOpen {
 		m.cancelBelow(r.ID)
 	}
@@ -173,14 +177,27 @@ func outcomeOf(reply service.Reply) (status, result, failure, exact string) {
 
 const cancelMessage = "The caller ended before this call did."
 
-func (m *model) settle(host stack.Host, sl stack.Slice) bool {
+// forget removes what is kept of a body, and of those below it that failed.
+func (m *model) forget(r *modelRow) {
+	r.Snapshots, r.kept = "", false
+	for _, c := range m.calls(r.ID) {
+		if c.kept {
+			m.forget(c)
+		}
+	}
+}
+
+func (m *model) settle(host stack.Host, sl stack.Slice, failed bool) bool {
 	for _, e := range sl.Settled {
-		if !m.end(host, e, true) {
+		if !m.end(host, e, true, failed) {
 			return false
 		}
 	}
 	for _, id := range sl.Delivered {
-		m.row(id).Delivered = true
+		r := m.row(id)
+		if r.Delivered = true; r.kept && !failed {
+			m.forget(r)
+		}
 	}
 	return true
 }
@@ -190,7 +207,8 @@ func (m *model) cancelBelow(body uuid.UUID) {
 		if c.ended() {
 			continue
 		}
-		c.Status, c.Error, c.Delivered, c.Host, c.Stuck, c.Snapshots = stack.StatusCancelled, cancelMessage, true, uuid.Nil, false, ""
+		c.Status, c.Error, c.Delivered, c.Host, c.Stuck = stack.StatusCancelled, cancelMessage, true, uuid.Nil, false
+		m.forget(c)
 		if c.body() && !c.runEnded() {
 			c.RunStatus, c.RunError, c.RunStuck = stack.StatusCancelled, cancelMessage, false
 		}
@@ -202,7 +220,7 @@ func (m *model) cancelBelow(body uuid.UUID) {
 func (m *model) complete(host stack.Host, e stack.Ending) (resume, ok bool) {
 	caller := m.row(e.Parent)
 	waits := caller != nil && caller.Status == stack.StatusWaiting
-	if !m.end(host, e, false) {
+	if !m.end(host, e, false, true) {
 		return false, false
 	}
 	if !waits {
@@ -233,7 +251,7 @@ func (m *model) suspend(host stack.Host, sp stack.Suspension) (more []uuid.UUID,
 		return nil, false
 	}
 	r.Status, r.Host, r.Sequence, r.Engine, r.Stuck = stack.StatusWaiting, uuid.Nil, r.Sequence+1, sp.Snapshot.Engine.String(), false
-	if !m.settle(host, sp.Slice) {
+	if !m.settle(host, sp.Slice, false) {
 		return nil, false
 	}
 	for _, c := range m.calls(r.ID) {

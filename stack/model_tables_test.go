@@ -201,8 +201,10 @@ func illegal(found tables, m *model) (wrong []string) {
 			add(s, "it is held by nobody, or by somebody although it is not being worked for")
 		case body && (ended && s.RunStatus != s.Status || !ended && final(s.RunStatus)):
 			add(s, "its run and its body do not agree")
-		case ended && s.Snapshots != "":
+		case ended && s.Snapshots != "" && s.Status != stack.StatusFailed:
 			add(s, "it has ended and has a snapshot")
+		case s.Status == stack.StatusFailed && s.Snapshots != "" && found.final[s.Parent] != "" && found.rows[s.Parent].Status != stack.StatusFailed:
+			add(s, "it has a snapshot, and its caller will not go on")
 		case !ended && s.Sequence > 0 && newest != fmt.Sprint(s.Sequence):
 			add(s, "its newest snapshot is not its last")
 		case s.Sequence == 0 && s.Snapshots != "":
