@@ -11,7 +11,7 @@ import (
 // cancel asks a run to end, and ends it if it was asked before. Whoever may know of
 // a run may do so.
 func (h *handler) cancel(w http.ResponseWriter, r *http.Request, id string) error {
-	run, err := h.named(r, id)
+	run, err := h.runOf(r, id)
 	if err != nil {
 		return err
 	}
@@ -21,9 +21,9 @@ func (h *handler) cancel(w http.ResponseWriter, r *http.Request, id string) erro
 	return h.changed(w, r, run, "Task run is asked to end.")
 }
 
-// named finds the run whose id is in the path or in the body, under any name that
+// runOf finds the run whose id is in the path or in the body, under any name that
 // clients use.
-func (h *handler) named(r *http.Request, id string) (stack.Run, error) {
+func (h *handler) runOf(r *http.Request, id string) (stack.Run, error) {
 	text, err := wire.ReadBody(r)
 	if err != nil {
 		return stack.Run{}, err

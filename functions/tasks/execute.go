@@ -36,7 +36,8 @@ type accepted struct {
 	Status string `json:"status"`
 }
 
-// ended is the row of a run that its caller waited for, and the keys of [accepted].
+// ended is the row of a run that its caller waited for, or has retried, and the keys
+// of [accepted].
 type ended struct {
 	stack.Run
 	ids

@@ -4,6 +4,8 @@
 //	POST /tasks/execute   {"taskName": "hello", "input": {...}} → 202 {"taskRunId": ...}
 //	POST /tasks           the same
 //	POST /tasks/cancel    {"id": <run>}, or /tasks/cancel/<run>: asks a run to end; once more ends it at once
+//	POST /tasks/retry     {"id": ..., "withCurrentCode": false} → 202 the run that failed, which goes on
+//	POST /tasks/rerun     {"id": ...} → 202 another run, with the same input
 //	GET  /tasks           what this is
 //	GET  /tasks/list      the tasks there are
 //	GET  /tasks/openapi   the same as an OpenAPI document
@@ -64,6 +66,8 @@ func New(runs wire.Runs, log *slog.Logger) http.Handler {
 		"execute": {methods: executing(map[string]action{}, h.execute)},
 		"api":     {methods: map[string]action{http.MethodPost: h.proxy}, id: true},
 		"cancel":  {methods: map[string]action{http.MethodPost: h.cancel}, id: true},
+		"retry":   {methods: map[string]action{http.MethodPost: h.retry}},
+		"rerun":   {methods: map[string]action{http.MethodPost: h.rerun}},
 		"list":    {methods: get(h.list)},
 		"openapi": {methods: get(h.openapi)},
 		"runs":    {methods: get(h.listRuns)},
@@ -132,7 +136,8 @@ func (to route) allow() string {
 }
 
 var endpoints = []string{
-	"POST /tasks/execute", "POST /tasks/cancel", "GET /tasks/status?id=", "GET /tasks/result?id=", "GET /tasks/logs?id=",
+	"POST /tasks/execute", "POST /tasks/cancel", "POST /tasks/retry", "POST /tasks/rerun",
+	"GET /tasks/status?id=", "GET /tasks/result?id=", "GET /tasks/logs?id=",
 	"GET /tasks/tree?id=", "GET /tasks/runs", "GET /tasks/list", "GET /tasks/openapi",
 }
 
