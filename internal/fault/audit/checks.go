@@ -17,16 +17,33 @@ type check struct {
 // endedSQL are the statuses that are final.
 const endedSQL = `('completed', 'failed', 'cancelled')`
 
+// retriedSQL holds if the transaction of h, in which a row became what it had not
+// been, is a retry that says so of this row, and may.
+const retriedSQL = `exists (select from fault.history r where r.txid = h.txid and r.row_id = h.row_id and r.source = 'retries'
+	and (r.new_status, h.old_status) in (('again', 'failed'), ('again', 'cancelled'), ('open', 'cancelled'),
+		('resume', 'failed'), ('anew', 'failed'), ('anew', 'cancelled')))`
+
+// givenAgainSQL holds if the body of h's call goes on, by a retry, from before the
+// slice which was given that reply, and which was its last.
+const givenAgainSQL = `exists (select from fault.history r where r.txid = h.txid and r.row_id = h.parent and r.source = 'retries' and r.new_status = 'resume')
+	and (select e.txid from fault.history e where e.row_id = h.row_id and e.source = 'stack_runs' and e.id < h.id
+			and e.new_delivered and not coalesce(e.old_delivered, false) order by e.id desc limit 1)
+		= (select e.txid from fault.history e where e.row_id = h.parent and e.source = 'stack_runs' and e.id < h.id
+			and e.new_status = 'failed' and e.old_status <> 'failed' order by e.id desc limit 1)`
+
 // checks hold at any time.
 var checks = []check{
 	{1, "an ended row changed", "the outcome that was committed first", `
 		select row_id::text, format('%s: %s (%s) became %s (%s)', source, old_status, left(old_outcome, 8), new_status, left(new_outcome, 8))
-		from fault.history
+		from fault.history h
 		where source in ('stack_runs', 'task_runs') and op = 'UPDATE' and old_status in ` + endedSQL + `
-			and (new_status, new_outcome) is distinct from (old_status, old_outcome)`},
+			and (new_status, new_outcome) is distinct from (old_status, old_outcome) and not ` + retriedSQL},
 	{1, "a row was deleted", "a row that stays", `
 		select row_id::text, format('%s: deleted as %s', source, old_status)
-		from fault.history where source in ('stack_runs', 'task_runs', 'replies') and op = 'DELETE'`},
+		from fault.history h where source in ('stack_runs', 'task_runs', 'replies') and op = 'DELETE'
+			and not (source = 'replies' and old_status = 'reply' and exists (select from fault.history u
+				where u.txid = h.txid and u.row_id = h.row_id and u.source = 'stack_runs' and u.old_status in ('failed', 'cancelled')
+					and u.new_status not in ` + endedSQL + `))`},
 	{1, "a reply was replaced", "the bytes that were committed first", `
 		select row_id::text, format('other bytes under the same key %s', new_key)
 		from fault.history where source = 'replies' and op = 'UPDATE' and new_status = 'reply'
@@ -42,8 +59,9 @@ var checks = []check{
 			and (t.status <> s.status or t.result is distinct from s.result or t.error is distinct from s.error)`},
 
 	{2, "a reply can be observed again", "delivered, once and for all", `
-		select row_id::text, 'delivered became false' from fault.history
-		where source = 'stack_runs' and op = 'UPDATE' and old_delivered and not new_delivered`},
+		select row_id::text, 'delivered became false' from fault.history h
+		where source = 'stack_runs' and op = 'UPDATE' and old_delivered and not new_delivered
+			and not ` + retriedSQL + ` and not (` + givenAgainSQL + `)`},
 	{2, "a reply was marked as seen by nobody", "a commit of its caller in the same transaction", `
 		select h.row_id::text, format('delivered in transaction %s, which did nothing with body %s', h.txid, h.parent)
 		from fault.history h
@@ -52,15 +70,18 @@ var checks = []check{
 				and (p.new_sequence > p.old_sequence or p.new_status in ` + endedSQL + ` and p.old_status not in ` + endedSQL + `))`},
 	{2, "an await was observed twice", "one line for it", `
 		select format('run %s, %s', task_run_id, split_part(message, ' ', 1)), string_agg(left(message, 200), ' and ' order by id)
-		from amber.logs where message like '@%' group by task_run_id, split_part(message, ' ', 1) having count(*) > 1`},
+		from amber.logs l where message like '@%' and not exists ( -- written once more by a slice that was retried
+			select from amber.attempts a join public.stack_runs s on s.id = a.stack_run_id
+			where s.child_task_run_id = l.task_run_id and a.retry is not null and l.id > a.after_line and l.id <= a.last_line)
+		group by task_run_id, split_part(message, ' ', 1) having count(*) > 1`},
 
 	{3, "a sequence number jumped", "one more for each suspension", `
 		select row_id::text, format('%s became %s', old_sequence, new_sequence) from fault.history
 		where source = 'stack_runs' and op = 'UPDATE' and new_sequence not in (old_sequence, old_sequence + 1)`},
 	{3, "a suspension that nobody could commit", "a body that was held, or that waited", `
 		select row_id::text, format('%s (held by %s) became %s', old_status, coalesce(old_holder::text, 'nobody'), new_status)
-		from fault.history
-		where source = 'stack_runs' and op = 'UPDATE' and new_sequence <> old_sequence and not (new_status = 'suspended_waiting_child'
+		from fault.history h
+		where source = 'stack_runs' and op = 'UPDATE' and new_sequence <> old_sequence and not ` + retriedSQL + ` and not (new_status = 'suspended_waiting_child'
 			and (old_status = 'processing' and old_holder is not null or old_status = 'suspended_waiting_child'))`},
 	{3, "a snapshot was committed twice", "each number once", `
 		select row_id::text, format('%s commits of snapshot %s', count(*), new_sequence) from fault.history
@@ -75,7 +96,7 @@ var checks = []check{
 		select s.id::text, format('%s at %s, snapshot %s', s.status, s.sequence, coalesce(n.sequence::text, 'none'))
 		from public.stack_runs s
 			left join lateral (select max(sequence) as sequence from amber.snapshots where stack_run_id = s.id) n on true
-		where s.sequence > 0 and s.status not in ` + endedSQL + ` and n.sequence is distinct from s.sequence`},
+		where s.sequence > s.first_sequence and s.status not in ` + endedSQL + ` and n.sequence is distinct from s.sequence`},
 	{3, "a row went from host to host", "a row that is given back first", `
 		select row_id::text, format('%s, then %s', old_holder, new_holder) from fault.history
 		where source = 'stack_runs' and op = 'UPDATE' and old_holder <> new_holder`},

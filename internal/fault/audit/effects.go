@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -17,6 +18,8 @@ type asked struct {
 	ID, Run, Status, Key string
 	Tree, Path           string // "" for a call that was refused: its arguments are not shown
 	Result, Error        json.RawMessage
+	Over                 bool           // of an execution that a retry left behind
+	Retired              []string       // keys under which a retry has it sent no more
 	entries              []ledger.Entry // under its key
 }
 
@@ -37,12 +40,15 @@ func (a *auditor) effects(ctx context.Context) error {
 			a.found(6, "a key of two calls", e.Key, fmt.Sprintf("what entry %d asked: %s %+v", first.Number, first.Method, first.Ask),
 				fmt.Sprintf("%s: %s %+v", id, e.Method, e.Ask))
 		}
+		row := a.rows[e.StackRun]
+		if row != nil && (row.Over || slices.Contains(row.Retired, e.Key)) { // a retry may ask once more
+			continue
+		}
 		if first, ok := byCall[call]; !ok {
 			byCall[call] = e
 		} else if first.Key != e.Key {
 			a.found(6, "two keys for one call", call, fmt.Sprintf("%s, as entry %d", first.Key, first.Number), id+": "+e.Key)
 		}
-		row := a.rows[e.StackRun]
 		switch {
 		case row == nil:
 			a.found(6, "an effect without a call", id, "a row for "+call, "none with id "+e.StackRun)
@@ -54,7 +60,9 @@ func (a *auditor) effects(ctx context.Context) error {
 		row.entries = append(row.entries, e)
 	}
 	for _, row := range a.rows {
-		a.checkReply(row)
+		if !row.Over {
+			a.checkReply(row)
+		}
 	}
 	return nil
 }
@@ -62,14 +70,17 @@ func (a *auditor) effects(ctx context.Context) error {
 func (a *auditor) loadAsked(ctx context.Context) error {
 	rows, err := a.db.Query(ctx, `
 		select id::text, coalesce(parent_task_run_id::text, '') as run, status, coalesce(idempotency_key, '') as key,
-			coalesce(args->0->>'tree', '') as tree, coalesce(args->0->>'path', '') as path, result, error
-		from public.stack_runs where service_name = 'ledger' and call_id is not null`)
+			coalesce(args->0->>'tree', '') as tree, coalesce(args->0->>'path', '') as path, result, error, call_id is null as over,
+			array(select a.key from amber.attempts a where a.stack_run_id = s.id and a.retry = 'again' and a.key is not null) as retired
+		from public.stack_runs s where service_name = 'ledger'`)
 	if err != nil {
 		return fmt.Errorf("load calls: %w", err)
 	}
 	type row struct {
 		ID, Run, Status, Key, Tree, Path string
 		Result, Error                    json.RawMessage
+		Over                             bool
+		Retired                          []string
 	}
 	found, err := pgx.CollectRows(rows, pgx.RowToStructByName[row])
 	if err != nil {
@@ -77,9 +88,9 @@ func (a *auditor) loadAsked(ctx context.Context) error {
 	}
 	a.rows, a.paths = map[string]*asked{}, map[string]*asked{}
 	for _, r := range found {
-		c := &asked{ID: r.ID, Run: r.Run, Status: r.Status, Key: r.Key, Tree: r.Tree, Path: r.Path, Result: r.Result, Error: r.Error}
+		c := &asked{ID: r.ID, Run: r.Run, Status: r.Status, Key: r.Key, Tree: r.Tree, Path: r.Path, Result: r.Result, Error: r.Error, Over: r.Over, Retired: r.Retired}
 		a.rows[c.ID] = c
-		if c.Path != "" {
+		if c.Path != "" && !c.Over {
 			a.paths[c.Tree+" "+c.Path] = c
 		}
 	}

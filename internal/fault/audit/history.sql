@@ -6,7 +6,7 @@ create table fault.history (
   txid          xid8 not null default pg_current_xact_id(),
   at            timestamptz not null default clock_timestamp(),
   backend       int not null default pg_backend_pid(),
-  source        text not null, -- stack_runs, task_runs, snapshots, replies
+  source        text not null, -- stack_runs, task_runs, snapshots, replies, retries
   op            text not null, -- INSERT, UPDATE, DELETE
   row_id        uuid not null, -- the stack_run's or task_run's
   parent        uuid,          -- of a stack_run: the body that called it
@@ -81,3 +81,16 @@ begin
 end $$;
 create trigger fault_history after insert or update or delete on amber.replies
   for each row execute function fault.note_reply();
+
+-- A retry says which rows that have ended it takes up again, and how: it is in
+-- new_status, for the row and for its run.
+create function fault.note_retry() returns trigger language plpgsql security definer set search_path = '' as $$
+begin
+  insert into fault.history (source, op, row_id, new_status)
+  select 'retries', tg_op, id, new.retry
+  from (select new.stack_run_id as id union all select child_task_run_id from public.stack_runs where id = new.stack_run_id) rows
+  where id is not null;
+  return null;
+end $$;
+create trigger fault_retry after insert on amber.attempts
+  for each row when (new.retry is not null) execute function fault.note_retry();

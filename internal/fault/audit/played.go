@@ -102,7 +102,11 @@ func (a *auditor) loadRuns(ctx context.Context, runs map[string]*trees.Run) (map
 }
 
 func (a *auditor) loadLines(ctx context.Context, runs map[string]*trees.Run) error {
-	rows, err := a.db.Query(ctx, `select task_run_id::text, message from amber.logs order by id`)
+	rows, err := a.db.Query(ctx, `
+		select task_run_id::text, message from amber.logs l
+		where not exists (select from amber.attempts a join public.stack_runs s on s.id = a.stack_run_id
+			where s.child_task_run_id = l.task_run_id and a.retry is not null and l.id > a.after_line and l.id <= a.last_line)
+		order by id`)
 	if err != nil {
 		return err
 	}
