@@ -26,6 +26,9 @@
 //	     Cancel, Expire: a body that has begun is interrupted: its calls ──► cancelled, those
 //	             below it first, and it ──► pending_resume; anything else ──► its end
 //
+//	     RetryRun: failed ──► suspended_waiting_child or pending_resume (a body, from its snapshot);
+//	                    failed ──► pending (a call, under another key); cancelled ──► pending or sleeping
+//
 // Clients of the original also write pending_execution, which is read as pending.
 //
 // What it promises, whatever happens to hosts, connections and Postgres:
@@ -80,7 +83,8 @@
 // A body that waits has one key frame in amber.snapshots itself, and, if it holds
 // much, increments to it in amber.increments, whose rows are rows of the other
 // table too. A key frame takes the place of all of them, the end of the body takes
-// them away.
+// them away. One that failed keeps them until a committed slice has seen that, so that
+// its run can be retried: see failure.go.
 //
 // The [Processor] is the flow on top; processor.go reads top to bottom. Most
 // users need it and the reading methods of [Store] only.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -36,9 +35,21 @@ const (
 // begin anew in its place, with the code that is published now or that it brought
 // along; so does one that was never suspended. It gets all of the time again that it
 // had. ErrRunNotFound if there is none; a *service.Error with code NOT_RETRYABLE says
-// why it cannot be, and what can be done: it has not failed (of those that were
-// cancelled, currentCode is for any), or it was called by another, or what it needs is gone.
+// why it cannot be, and what can be done: it has not failed (with currentCode it may
+// have been cancelled as well), or it was called by another, or what it needs is gone;
+// with code TASK_NOT_FOUND, that there is no current code. Nothing is changed then.
 func (s *Store) RetryRun(ctx context.Context, run uuid.UUID, currentCode bool) error {
+	if currentCode { // what there is no code for must not lose what it has
+		p, err := s.Recorded(ctx, run)
+		if err != nil {
+			return err
+		}
+		if p.Code == "" {
+			if _, err := s.Task(ctx, p.Task); err != nil {
+				return err
+			}
+		}
+	}
 	return s.tx(ctx, "retry run", func(tx pgx.Tx) error {
 		root, err := retryRoot(ctx, tx, run, currentCode)
 		if err != nil {
@@ -135,10 +146,8 @@ func (s *Store) retryLevel(ctx context.Context, tx pgx.Tx, level []retryRow, ane
 	if root := level[0]; root.Caller == uuid.Nil && root.kind == retrySeen {
 		return nil, notRetryable("What the run needs to go on from where it failed is not kept any more. It can begin anew: retry it with the current code, or start another with a rerun.")
 	}
-	for i := range level {
-		if err := s.retryTime(ctx, tx, &level[i]); err != nil {
-			return nil, err
-		}
+	if err := s.retryTimes(ctx, tx, level); err != nil {
+		return nil, err
 	}
 	var b batch
 	queueRetried(&b, level)
@@ -195,50 +204,54 @@ func idsOf(rows []retryRow, kinds ...string) []uuid.UUID {
 	return ids
 }
 
-// retryTime decides how much time a row has: as much as it was given when it was
-// made, a nested task no more than its caller, whose time is in r.
-func (s *Store) retryTime(ctx context.Context, tx pgx.Tx, r *retryRow) error {
-	if r.Caller == uuid.Nil || r.kind == retrySeen {
+// retryTimes decides how much time rows have: as much as they were given when they
+// were made, nested tasks no more than their callers, whose time is in left.
+func (s *Store) retryTimes(ctx context.Context, tx pgx.Tx, level []retryRow) error {
+	if level[0].Caller == uuid.Nil {
 		return nil
 	}
-	own, err := s.ownTime(ctx, tx, r.ID)
+	own, err := s.ownTimes(ctx, tx, idsOf(level, retryAgain, retryOpen, retryResume, retryAnew))
 	if err != nil {
 		return err
 	}
-	if body := r.kind == retryResume || r.kind == retryAnew; !body {
-		r.left = nil
-	}
-	if own > 0 && (r.left == nil || own.Seconds() < *r.left) {
-		seconds := own.Seconds()
-		r.left = &seconds
+	for i := range level {
+		r := &level[i]
+		if body := r.kind == retryResume || r.kind == retryAnew; !body {
+			r.left = nil
+		}
+		if seconds, ok := own[r.ID]; ok && (r.left == nil || seconds < *r.left) {
+			r.left = &seconds
+		}
 	}
 	return nil
 }
 
-// ownTime is the timeout that a call was made with; 0 if it had none.
-func (s *Store) ownTime(ctx context.Context, tx pgx.Tx, id uuid.UUID) (time.Duration, error) {
+// ownTimes are the timeouts with which calls were made, in seconds, of those that had
+// one.
+func (s *Store) ownTimes(ctx context.Context, tx pgx.Tx, ids []uuid.UUID) (map[uuid.UUID]float64, error) {
+	rows, err := tx.Query(ctx, `/* RetryRun: requests */
+		select r.stack_run_id, r.key_id, r.data from amber.replies r join public.stack_runs s on s.id = r.stack_run_id
+			left join public.task_runs t on t.id = s.child_task_run_id
+		where r.stack_run_id = any(@ids) and r.kind = 'request' and coalesce(t.deadline_at, s.deadline_at) is not null`,
+		pgx.StrictNamedArgs{"ids": ids})
+	if err != nil {
+		return nil, err
+	}
+	own := map[uuid.UUID]float64{}
+	var id uuid.UUID
 	var keyID string
 	var sealed []byte
-	err := tx.QueryRow(ctx, `/* RetryRun: request */
-		select r.key_id, r.data from amber.replies r join public.stack_runs s on s.id = r.stack_run_id
-			left join public.task_runs t on t.id = s.child_task_run_id
-		where r.stack_run_id = @id and r.kind = 'request' and coalesce(t.deadline_at, s.deadline_at) is not null`,
-		pgx.StrictNamedArgs{"id": id}).Scan(&keyID, &sealed)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, err
-	}
-	var asked request
-	if err := s.openBytes(id, kindRequest, keyID, sealed, &asked); err != nil {
-		return 0, err
-	}
-	o, err := parseOptions(asked.Call.Options, asked.Call.Service)
-	if err != nil { // it was refused: it needs no time
-		return 0, nil
-	}
-	return o.timeout, nil
+	_, err = pgx.ForEachRow(rows, []any{&id, &keyID, &sealed}, func() error {
+		var asked request
+		if err := s.openBytes(id, kindRequest, keyID, sealed, &asked); err != nil {
+			return err
+		}
+		if o, err := parseOptions(asked.Call.Options, asked.Call.Service); err == nil && o.timeout > 0 { // else it was refused
+			own[id] = o.timeout.Seconds()
+		}
+		return nil
+	})
+	return own, err
 }
 
 // queueRetried queues what becomes of the rows.

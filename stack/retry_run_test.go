@@ -358,6 +358,12 @@ func TestRetryRefused(t *testing.T) {
 		t.Errorf("no run: %v", err)
 	}
 	// What was cancelled begins anew if it is asked to.
+	d.exec(`delete from task_functions where name = 'fails'`)
+	before := d.rows()
+	var e *service.Error
+	if _, err := p.Retry(t.Context(), failed.ID, true); !errors.As(err, &e) || e.Code != service.CodeTaskNotFound || d.rows() != before {
+		t.Errorf("with code that is not there: %v", err)
+	}
 	d.publish(map[string]string{"waits": `module.exports = async () => 'anew'`})
 	if _, err := p.Retry(t.Context(), waits.ID, true); err != nil {
 		t.Fatal(err)
