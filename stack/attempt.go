@@ -48,11 +48,11 @@ func (s *Store) Again(ctx context.Context, host Host, a Attempt) error {
 				sequence = case when @body then sequence + 1 else sequence end,
 				first_sequence = case when @body then sequence + 1 else first_sequence end,
 				engine = case when @body then null else engine end
-			where id = @id and tries = @tries and sequence = @sequence and interrupt is null and (
+			where id = @id and tries = @tries and sequence = @sequence and attempt = coalesce(@attempt, attempt) and interrupt is null and (
 				(status = 'processing' and claimed_by = @host)
 				or (status = 'suspended_waiting_child' and sequence = @fence))`,
 			pgx.StrictNamedArgs{"id": a.ID, "tries": a.Tries, "after": a.After.Seconds(), "body": a.TaskRun != uuid.Nil,
-				"sequence": a.Sequence, "host": host.ID, "fence": a.fence()})
+				"sequence": a.Sequence, "host": host.ID, "fence": a.fence(), "attempt": a.attempt})
 		b.Queue(`/* Again: attempt */
 			insert into amber.attempts (stack_run_id, attempt, started_at, error, next_at)
 			values (@id, @tries + 1, clock_timestamp() - make_interval(secs => @began), @error, clock_timestamp() + make_interval(secs => @after))`,

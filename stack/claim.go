@@ -32,6 +32,7 @@ type Body struct {
 	Policy    service.Policy // of its caller, if it fails
 	Tries     int            // that failed before this one
 	claimedAt time.Time      // or started
+	attempt   int            // how often it was claimed or retried by then
 	found     bool           // the run was there, under its key: there is nothing to run
 
 	// A body that has not been suspended starts from its code and input.
@@ -108,12 +109,13 @@ type claimed struct {
 	Left             *float64 // seconds until its time is over
 	Interrupt        *string
 	IdempotencyKey   *string
+	Attempt          int
 }
 
 // claimedColumns are those of a claimed row s.
 const claimedColumns = `s.id, s.parent_task_run_id, s.parent_stack_run_id, s.child_task_run_id, s.service_name, s.method_name,
 	s.args, s.sequence, s.first_sequence, s.call_id, s.tries, s.priority,
-	extract(epoch from s.deadline_at - clock_timestamp())::float8 as left, s.interrupt, s.idempotency_key`
+	extract(epoch from s.deadline_at - clock_timestamp())::float8 as left, s.interrupt, s.idempotency_key, s.attempt`
 
 // deadline is when the row's time is over, by this host's clock.
 func (r claimed) deadline() time.Time {

@@ -64,6 +64,7 @@ type Slice struct {
 	Settled   []Ending    // calls answered in this process and not yet committed
 	Delivered []uuid.UUID // calls whose committed replies the slice has seen
 	Logs      []vm.Log
+	attempt   *int // of the body, if known: a retry of its run has another go on from the same snapshot
 }
 
 // noSequence matches no row: a row that is held needs no sequence.
@@ -86,13 +87,13 @@ func (s *Store) end(b *batch, host Host, e Ending, delivered, kept bool) error {
 	b.fenced(`/* end: row */
 		update public.stack_runs set status = @status, result = @result, error = @error, delivered = @delivered,
 			claimed_by = null, waiting_on_stack_run_id = null, stuck_reason = null, ended_at = now(), updated_at = now()
-		where id = @id and sequence = @sequence and coalesce(interrupt, '') = @interrupt and (
+		where id = @id and sequence = @sequence and attempt = coalesce(@attempt, attempt) and coalesce(interrupt, '') = @interrupt and (
 			(status = 'processing' and claimed_by = @host)
 			or (status = 'sleeping' and due_at <= now())
 			or (status = 'suspended_waiting_child' and sequence = @fence)
 			or (@forced and status not in ('completed', 'failed', 'cancelled')))`,
 		pgx.StrictNamedArgs{"status": status, "result": result, "error": failure, "delivered": delivered,
-			"id": e.ID, "host": host.ID, "sequence": e.Sequence, "fence": e.fence(), "interrupt": e.Interrupt, "forced": e.Forced})
+			"id": e.ID, "host": host.ID, "sequence": e.Sequence, "fence": e.fence(), "interrupt": e.Interrupt, "forced": e.Forced, "attempt": e.attempt})
 	if err := s.putBytes(b, e.ID, kindReply, e.Reply); err != nil {
 		return err
 	}

@@ -153,7 +153,8 @@ func (f *frame) take() (settled, late []Ending, work bool) {
 
 // slice is what the next slice commits besides its outcome.
 func (f *frame) slice(settled []Ending) Slice {
-	s := Slice{Sequence: f.body.Sequence, Held: f.body.Held, Settled: settled}
+	attempt := f.body.attempt
+	s := Slice{Sequence: f.body.Sequence, Held: f.body.Held, Settled: settled, attempt: &attempt}
 	for _, r := range f.body.Replies {
 		s.Delivered = append(s.Delivered, r.ID)
 	}

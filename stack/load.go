@@ -208,7 +208,7 @@ func (s *Store) bodyRun(ctx context.Context, r claimed, task string, input json.
 // load reads a body's run, and its replies if it has been suspended.
 func (s *Store) load(ctx context.Context, r claimed, task string, input json.RawMessage) (*Body, error) {
 	body := &Body{ID: r.ID, TaskRun: *r.ChildTaskRunID, Parent: orNil(r.ParentStackRunID), Task: task, Input: input,
-		Held: true, Sequence: r.Sequence, First: r.FirstSequence, Tries: r.Tries, Priority: r.Priority, Deadline: r.deadline(), claimedAt: time.Now()}
+		Held: true, Sequence: r.Sequence, First: r.FirstSequence, Tries: r.Tries, Priority: r.Priority, Deadline: r.deadline(), claimedAt: time.Now(), attempt: r.Attempt}
 	if r.Interrupt != nil {
 		body.Interrupt = *r.Interrupt
 	}

@@ -286,9 +286,10 @@ func queueRetried(b *batch, level []retryRow) {
 			left join amber.failures f on f.stack_run_id = s.id`, pgx.StrictNamedArgs{"ids": ids, "kinds": kinds})
 	b.Queue(`/* RetryRun: replies */ delete from amber.replies where stack_run_id = any(@ids) and kind = 'reply'`, pgx.StrictNamedArgs{"ids": ids})
 	b.Queue(`/* RetryRun: crashes */ delete from amber.crashes where stack_run_id = any(@ids)`, pgx.StrictNamedArgs{"ids": ids})
-	// What waits for a time that has not come sleeps on.
+	// What waits for a time that has not come sleeps on. A slice that was cut short, and
+	// that its host still runs, has another attempt: it is from the same snapshot.
 	b.Queue(`/* RetryRun: tried */
-		update public.stack_runs s set result = null, error = null, ended_at = null, delivered = false, retold = null, tries = 0, claimed_by = null,
+		update public.stack_runs s set result = null, error = null, ended_at = null, delivered = false, retold = null, tries = 0, claimed_by = null, attempt = s.attempt + 1,
 			stuck_reason = null, stuck_key = null, interrupt = null, interrupted_at = null, cancel_requested_at = null, waiting_on_stack_run_id = null,
 			turn_at = now(), updated_at = now(), deadline_at = clock_timestamp() + make_interval(secs => r.left),
 			status = case when r.kind = 'resume' then 'suspended_waiting_child'

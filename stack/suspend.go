@@ -173,12 +173,12 @@ func (s *Store) queueSuspend(b *batch, host Host, sp Suspension, interrupt **str
 		update public.stack_runs set status = 'suspended_waiting_child', claimed_by = null, sequence = @next,
 			waiting_on_stack_run_id = coalesce(@waiting_on, waiting_on_stack_run_id), engine = @engine,
 			vm_state = @state, stuck_reason = null, updated_at = now()
-		where id = @id and sequence = @sequence and (
+		where id = @id and sequence = @sequence and attempt = coalesce(@attempt, attempt) and (
 			(status = 'processing' and claimed_by = @host)
 			or (status = 'suspended_waiting_child' and sequence = @fence))
 		returning case when interrupted_at is null then interrupt end`, interrupt,
 		pgx.StrictNamedArgs{"next": int64(sp.Snapshot.Sequence), "waiting_on": waitingOn, "engine": sp.Snapshot.Engine.String(),
-			"state": json.RawMessage(state), "id": sp.ID, "sequence": sp.Sequence, "host": host.ID, "fence": sp.fence()})
+			"state": json.RawMessage(state), "id": sp.ID, "sequence": sp.Sequence, "host": host.ID, "fence": sp.fence(), "attempt": sp.attempt})
 	if err := s.settle(b, host, sp.ID, sp.TaskRun, sp.Slice, false); err != nil {
 		return err
 	}
