@@ -558,3 +558,62 @@ func TestRetryAtOnce(t *testing.T) {
 		t.Errorf("%d retried it, %d were refused", won, lost)
 	}
 }
+
+// TestClearedTimer: a timer that a task gives up in its last slice does not outlive it.
+func TestClearedTimer(t *testing.T) {
+	t.Parallel()
+	d := newDB(t, map[string]string{"t": `module.exports = async (i, { tools }) => { const t = setTimeout(() => {}, 3600000); await tools.echo.value(1); clearTimeout(t); return 2 }`})
+	p, _ := d.host(nil)
+	wantResult(t, d.run(p, "t", "null"), `2`)
+	d.clean()
+}
+
+// TestRetrySealed: what is kept of a run that failed is sealed, and can be sealed anew.
+func TestRetrySealed(t *testing.T) {
+	t.Parallel()
+	const secret = "hunter2-hunter2-hunter2"
+	d := newDB(t, map[string]string{"t": `module.exports = async (i, { tools }) => { const s = (await tools.safe.open(1)).toUpperCase(); await tools.shop.do('b'); return s.length }`})
+	s := newShop("b")
+	services := func(cfg *stack.Config) { cfg.Services["shop"], cfg.Services["safe"] = s, safe{secret} }
+	p, stop := d.host(services)
+	r := d.run(p, "t", "null")
+	wantError(t, r, service.CodeServiceError)
+	stop()
+	if n := d.count(`select count(*) from amber.snapshots`); n != 1 {
+		t.Fatalf("%d snapshots are kept, want one", n)
+	}
+	for _, table := range []string{"stack_runs", "task_runs", "amber.snapshots", "amber.replies", "amber.failures", "amber.attempts"} {
+		for _, text := range []string{secret, strings.ToUpper(secret)} {
+			if n := d.count(`select count(*) from `+table+` t where position($1 in t::text) > 0 or position(encode($2, 'hex') in t::text) > 0`, text, []byte(text)); n != 0 {
+				t.Errorf("%s has the secret in %d rows", table, n)
+			}
+		}
+	}
+	store, _ := d.withRing(newKey + "," + testKey)
+	for {
+		n, err := store.Reseal(t.Context(), 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n == 0 {
+			break
+		}
+	}
+	s.repair()
+	_, newOnly := d.withRing(newKey)
+	p, _ = d.host(func(cfg *stack.Config) { services(cfg); newOnly(cfg) })
+	if _, err := p.Retry(t.Context(), r.ID, false); err != nil {
+		t.Fatal(err)
+	}
+	wantResult(t, d.wait(p, r.ID), fmt.Sprint(len(secret)))
+	d.clean()
+}
+
+// safe answers with a secret.
+type safe struct{ secret string }
+
+func (s safe) Call(context.Context, service.Call, service.Meta) (json.RawMessage, error) {
+	return json.Marshal(s.secret)
+}
+
+func (safe) Secret(service.Call) (args, reply bool) { return false, true }
