@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/amberhost/amber/service"
@@ -18,8 +19,17 @@ const (
 	Each = "each" // a new number: the service is not
 )
 
-// MaxDelay bounds how long an answer may be held back.
-const MaxDelay = 10 * time.Second
+// MaxDelay bounds how long an answer may be held back. It is longer than anybody waits.
+const MaxDelay = time.Hour
+
+// Always, as what is flaky, is what no policy gets an answer of.
+const Always = 1000
+
+// CodeFlaky is the code of a refusal that passes by itself.
+const CodeFlaky = "FLAKY"
+
+// RetryAfter is how long the ledger asks to be left alone when it refuses with 429.
+const RetryAfter = 4 * time.Millisecond
 
 // Ask is what a task asks the ledger for, the one argument of its methods.
 type Ask struct {
@@ -28,6 +38,8 @@ type Ask struct {
 	Answer string `json:"answer,omitempty"` // name of an awkward value to answer with, see [Awkward]; "" for null
 	Fail   string `json:"fail,omitempty"`   // code of an error to answer with instead
 	Delay  int    `json:"delay,omitempty"`  // milliseconds between the effect and its answer
+	Flaky  int    `json:"flaky,omitempty"`  // so many tries under one key are refused
+	Turn   bool   `json:"turn,omitempty"`   // answer, too, how many keys have asked for this path, this one included
 }
 
 // readAsk reads the arguments of a call. Its errors are *service.Error.
@@ -49,14 +61,27 @@ func readAsk(call service.Call) (a Ask, err error) {
 		return a, service.Errorf(service.CodeInvalidArgument, "ledger.%s needs a tree and a path", call.Method())
 	case a.Delay < 0 || a.Delay > int(MaxDelay/time.Millisecond):
 		return a, service.Errorf(service.CodeInvalidArgument, "ledger.%s: delay is 0 to %d ms", call.Method(), MaxDelay/time.Millisecond)
+	case a.Flaky < 0 || a.Flaky > Always:
+		return a, service.Errorf(service.CodeInvalidArgument, "ledger.%s: flaky is 0 to %d", call.Method(), Always)
 	case a.Answer != "" && Awkward(a.Answer) == "":
 		return a, service.Errorf(service.CodeInvalidArgument, "ledger.%s: there is no answer %q", call.Method(), a.Answer)
 	}
 	return a, nil
 }
 
-// answer is what entry number n answers.
-func (a Ask) answer(n int64) service.Reply {
+// refusal is what entry number n answers to a try, the first of which is 0, that
+// has to be made again.
+func (a Ask) refusal(n int64, try int) service.Reply {
+	status := http.StatusServiceUnavailable
+	if try%2 == 1 {
+		status = http.StatusTooManyRequests
+	}
+	return service.Reply{Err: &service.Error{Code: CodeFlaky, Status: status, Message: fmt.Sprintf("entry %d of %s comes too early", n, a.Path)}}
+}
+
+// answer is what entry number n answers, which is asked for under the key that is
+// number turn of its path.
+func (a Ask) answer(n int64, turn int) service.Reply {
 	if a.Fail != "" {
 		return service.Reply{Err: service.Errorf(a.Fail, "entry %d of %s fails on demand", n, a.Path)}
 	}
@@ -65,5 +90,9 @@ func (a Ask) answer(n int64) service.Reply {
 		value = Awkward(a.Answer)
 	}
 	path, _ := json.Marshal(a.Path) // a string always can be
-	return service.Reply{Value: fmt.Appendf(nil, `{"n":%d,"path":%s,"value":%s}`, n, path, value)}
+	turned := ""
+	if a.Turn {
+		turned = fmt.Sprintf(`"turn":%d,`, turn)
+	}
+	return service.Reply{Value: fmt.Appendf(nil, `{"n":%d,"path":%s,%s"value":%s}`, n, path, turned, value)}
 }

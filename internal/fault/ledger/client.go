@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/amberhost/amber/service"
 )
@@ -36,7 +37,7 @@ func (c Client) Call(ctx context.Context, call service.Call, meta service.Meta) 
 	req.Header.Set("Content-Type", "application/json")
 	// With it net/http asks again when a connection that it kept turns out closed.
 	req.Header.Set("Idempotency-Key", meta.IdempotencyKey)
-	raw, err := c.do(req)
+	raw, header, err := c.do(req)
 	if err != nil {
 		return nil, fmt.Errorf("ask ledger: %w", err)
 	}
@@ -45,6 +46,7 @@ func (c Client) Call(ctx context.Context, call service.Call, meta service.Meta) 
 		return nil, fmt.Errorf("ask ledger: answer: %w", err)
 	}
 	if reply.Err != nil {
+		reply.Err.RetryAfter, _ = time.ParseDuration(header.Get(retryAfter)) // 0 if there is none
 		return nil, reply.Err
 	}
 	return reply.Value, nil
@@ -56,26 +58,26 @@ func (c Client) Entries(ctx context.Context) ([]Entry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read ledger: %w", err)
 	}
-	raw, err := c.do(req)
+	raw, _, err := c.do(req)
 	if err != nil {
 		return nil, fmt.Errorf("read ledger: %w", err)
 	}
 	return Decode(bytes.NewReader(raw))
 }
 
-func (c Client) do(req *http.Request) ([]byte, error) {
+func (c Client) do(req *http.Request) ([]byte, http.Header, error) {
 	client := c.HTTP
 	if client == nil {
 		client = http.DefaultClient
 	}
 	res, err := client.Do(req)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer res.Body.Close()
 	raw, err := io.ReadAll(res.Body)
 	if err == nil && res.StatusCode != http.StatusOK {
 		err = fmt.Errorf("%s: %s", res.Status, strings.TrimSpace(string(raw)))
 	}
-	return raw, err
+	return raw, res.Header, err
 }

@@ -15,6 +15,14 @@
 //
 //	{"n":17,"path":"0.2","value":-0}
 //
+// What passes by itself is asked for with flaky: the first so many tries under one
+// key are refused, with status 503 or 429, so that they are made again. Each is an
+// entry all the same. A task that is tried again as a whole makes its calls under
+// new keys: with turn, an answer says how many have asked for this path so far.
+//
+//	await tools.with({ retries: 3, backoff: 5 }).ledger.once({ tree: 'seed-7', path: '0.4', flaky: 2 })
+//	await tools.ledger.each({ tree: 'seed-7', path: '0.5.0', turn: true }) // {"n":19,"path":"0.5.0","turn":2,"value":null}
+//
 // The auditor reads the entries in memory ([Ledger.Entries]), over HTTP
 // (GET /entries) or from the file ([Read]).
 package ledger

@@ -24,10 +24,13 @@ type Entry struct {
 	Ask      Ask       `json:"ask"`
 	// Answer is the exact text that was given: the recorded one for a repeat of Once.
 	Answer service.Reply `json:"answer"`
-	First  int64         `json:"first"` // number of the first entry under Key, Number itself if this is it
+	First  int64         `json:"first"` // number of the first entry under Key that was not refused, Number itself if this is it or was
 }
 
-// Repeat reports whether its key had been seen.
+// Refused reports whether it was answered that it should be made again.
+func (e Entry) Refused() bool { return e.Answer.Err != nil && e.Answer.Err.Status != 0 }
+
+// Repeat reports whether its key had been answered.
 func (e Entry) Repeat() bool { return e.First != e.Number }
 
 // line writes e as one line of JSON that keeps the spelling of the answer.

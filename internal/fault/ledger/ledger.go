@@ -16,13 +16,16 @@ type Ledger struct {
 	mu      sync.Mutex
 	out     io.WriteCloser // nil: memory only
 	entries []Entry
-	first   map[string]int // by key: index in entries
+	first   map[string]int // by key: index in entries of the first that was not refused
+	tries   map[string]int // by key
+	turns   map[string]int // by key: which it is of its path
+	paths   map[string]int // by tree and path: keys
 }
 
 // Open returns a ledger that appends its entries to a file, as lines of JSON,
 // and goes on with those that are there; "" keeps them in memory alone.
 func Open(file string) (*Ledger, error) {
-	l := &Ledger{first: map[string]int{}}
+	l := &Ledger{first: map[string]int{}, tries: map[string]int{}, turns: map[string]int{}, paths: map[string]int{}}
 	if file == "" {
 		return l, nil
 	}
@@ -71,8 +74,16 @@ func (l *Ledger) Record(call service.Call, meta service.Meta) (Entry, error) {
 	defer l.mu.Unlock()
 	n := int64(len(l.entries) + 1)
 	e := Entry{Number: n, At: time.Now().UTC(), Key: meta.IdempotencyKey, TaskRun: meta.TaskRun, StackRun: meta.StackRun,
-		Task: meta.Task, Method: call.Method(), Ask: ask, Answer: ask.answer(n), First: n}
-	if i, ok := l.first[e.Key]; ok {
+		Task: meta.Task, Method: call.Method(), Ask: ask, First: n}
+	turn := l.turns[e.Key]
+	if turn == 0 {
+		turn = l.paths[e.place()] + 1
+	}
+	e.Answer = ask.answer(n, turn)
+	if try := l.tries[e.Key]; try < ask.Flaky {
+		e.Answer = ask.refusal(n, try)
+	}
+	if i, ok := l.first[e.Key]; ok && !e.Refused() {
 		e.First = l.entries[i].Number
 		if e.Method == Once {
 			e.Answer = l.entries[i].Answer
@@ -92,8 +103,15 @@ func (l *Ledger) Record(call service.Call, meta service.Meta) (Entry, error) {
 }
 
 func (l *Ledger) add(e Entry) {
-	if _, ok := l.first[e.Key]; !ok {
+	if l.tries[e.Key]++; l.turns[e.Key] == 0 {
+		l.paths[e.place()]++
+		l.turns[e.Key] = l.paths[e.place()]
+	}
+	if _, ok := l.first[e.Key]; !ok && !e.Refused() {
 		l.first[e.Key] = len(l.entries)
 	}
 	l.entries = append(l.entries, e)
 }
+
+// place is what was asked for, whatever the key.
+func (e Entry) place() string { return e.Ask.Tree + " " + e.Ask.Path }

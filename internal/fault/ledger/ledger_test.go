@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/amberhost/amber/internal/fault/ledger"
 	"github.com/amberhost/amber/service"
@@ -126,6 +128,7 @@ func TestErrors(t *testing.T) {
 		{ledger.Once, `{"tree":"t"}`, service.CodeInvalidArgument, "a tree and a path"},
 		{ledger.Once, `{"tree":"t","path":"0","answer":"nosuch"}`, service.CodeInvalidArgument, "nosuch"},
 		{ledger.Once, `{"tree":"t","path":"0","delay":1e9}`, service.CodeInvalidArgument, "delay"},
+		{ledger.Once, `{"tree":"t","path":"0","flaky":1001}`, service.CodeInvalidArgument, "flaky"},
 		{ledger.Once, `{"tree":"t","path":"0","more":1}`, service.CodeInvalidArgument, "more"},
 		{ledger.Once, `7`, service.CodeInvalidArgument, "once"},
 	} {
@@ -136,6 +139,72 @@ func TestErrors(t *testing.T) {
 	}
 	if n := len(l.Entries()); n != 2 {
 		t.Errorf("%d entries, want the 2 that were effects", n)
+	}
+}
+
+// TestFlaky: the first tries under a key are refused, in a manner that is tried
+// again, whether the service is idempotent or not, and none after them.
+func TestFlaky(t *testing.T) {
+	t.Parallel()
+	l, c := serve(t, "")
+	try := func(key, method string) (string, *service.Error) {
+		value, err := c.Call(t.Context(), call(method, `{"tree":"t","path":"0","flaky":2}`), service.Meta{IdempotencyKey: key})
+		if err == nil {
+			return string(value), nil
+		}
+		return "", service.AsError(err)
+	}
+	for _, key := range []string{ledger.Once, ledger.Each} {
+		for i, want := range []struct {
+			status int
+			after  time.Duration
+		}{{http.StatusServiceUnavailable, 0}, {http.StatusTooManyRequests, ledger.RetryAfter}} {
+			_, err := try(key, key)
+			if err == nil || err.Code != ledger.CodeFlaky || err.Status != want.status || err.RetryAfter != want.after {
+				t.Errorf("try %d of %s: %+v", i, key, err)
+			}
+			if after, ok := service.Retryable(err); !ok || after != want.after {
+				t.Errorf("try %d of %s is not tried again after %v", i, key, want.after)
+			}
+		}
+		for range 2 {
+			if _, err := try(key, key); err != nil {
+				t.Errorf("%s is refused for ever: %v", key, err)
+			}
+		}
+	}
+	var firsts []int64
+	refused := 0
+	for _, e := range l.Entries() {
+		firsts = append(firsts, e.First)
+		if e.Refused() {
+			refused++
+		}
+	}
+	if want := []int64{1, 2, 3, 3, 5, 6, 7, 7}; !reflect.DeepEqual(firsts, want) || refused != 4 {
+		t.Errorf("first entries %v, want %v; %d refused", firsts, want, refused)
+	}
+}
+
+// TestTurns: a path's keys are counted, each once, also by a ledger that goes on.
+func TestTurns(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "ledger.jsonl")
+	for _, keys := range []string{"aab", "cab"} {
+		l, err := ledger.Open(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, key := range keys {
+			e, err := l.Record(call(ledger.Each, `{"tree":"t","path":"0","turn":true}`), service.Meta{IdempotencyKey: string(key)})
+			want := fmt.Sprintf(`{"n":%d,"path":"0","turn":%d,"value":null}`, e.Number, key-'a'+1)
+			if err != nil || string(e.Answer.Value) != want {
+				t.Errorf("%s, %v, want %s", e.Answer.Value, err, want)
+			}
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -18,6 +18,9 @@ type asked struct {
 	Meta service.Meta `json:"meta"`
 }
 
+// retryAfter is the header with RetryAfter, which is shorter than HTTP's own has words for.
+const retryAfter = "Ledger-Retry-After"
+
 // maxCall bounds the body of a call in bytes.
 const maxCall = 1 << 20
 
@@ -56,6 +59,9 @@ func (l *Ledger) serveCall(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
+	if reply.Err != nil && reply.Err.Status == http.StatusTooManyRequests {
+		w.Header().Set(retryAfter, RetryAfter.String())
+	}
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
 	_ = enc.Encode(reply) // whoever asked may be gone
