@@ -104,8 +104,8 @@ func (p *Processor) ask(ctx context.Context, svc service.Service, c Child, meta 
 			return a.value, a.err
 		}
 	case <-timed.Done():
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
+		if cause := context.Cause(timed); cause != errTimeUp { // ctx's own: it ends when the call is over, too
+			return nil, cause
 		}
 	}
 	return nil, timeUp(c)

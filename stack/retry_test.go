@@ -229,3 +229,22 @@ func TestBadOptions(t *testing.T) {
 	p, _ := d.host(nil)
 	wantResult(t, d.run(p, "t", "null"), `[[], 1]`)
 }
+
+// TestTimeoutOfManyCalls: a call that has had its time is rejected with that, though
+// its service gives up at the same moment.
+func TestTimeoutOfManyCalls(t *testing.T) {
+	t.Parallel()
+	d := newDB(t, map[string]string{"t": `module.exports = async (n, { tools }) => {
+		const all = await Promise.allSettled(Array.from({ length: n }, (_, i) => tools.with({ timeout: 700 }).hangs.up()));
+		return all.filter((r) => !(r.reason instanceof TimeoutError)).map((r) => String(r.reason)) }`})
+	p, _ := d.host(func(c *stack.Config) { c.Services["hangs"] = hangs{} })
+	wantResult(t, d.run(p, "t", "300"), `[]`)
+}
+
+// hangs is a service that answers when nobody wants its answer any more.
+type hangs struct{}
+
+func (hangs) Call(ctx context.Context, _ service.Call, _ service.Meta) (json.RawMessage, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
