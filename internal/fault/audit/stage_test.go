@@ -95,7 +95,7 @@ func (s *stage) start(tree trees.Tree) {
 // host runs a host until stop is called. It does not wait for what is in flight.
 func (s *stage) host() (p *stack.Processor, stop func()) {
 	s.t.Helper()
-	p = stack.NewProcessor(stack.Config{Store: s.store, Engine: s.engine, HostName: "test", Sweep: 50 * time.Millisecond, Drain: -1,
+	p = stack.NewProcessor(stack.Config{Store: s.store, Engine: s.engine, HostName: "test", Sweep: 50 * time.Millisecond, Grace: 200 * time.Millisecond, Drain: -1,
 		Services: map[string]service.Service{ledger.Name: s.client}})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

@@ -13,6 +13,9 @@ import (
 type Seen struct {
 	Runs    []Run
 	Entries []ledger.Entry // those of this tree
+	// Who may have interrupted its runs besides the tree itself.
+	Cancelled bool // somebody, from outside
+	Timed     bool // the root run has only so much time
 }
 
 // Run is the task run that played one body.
@@ -23,13 +26,17 @@ type Run struct {
 	// Result is what it returned, if it completed: the exact text, or what jsonb made of it.
 	Result json.RawMessage
 	Exact  bool
-	Error  json.RawMessage // what it failed with, if it failed: an object with code and message
-	Calls  []Call          // by number
+	Error  json.RawMessage // what it failed with, if it failed or was cancelled: an object with code and message
+	Calls  []Call          // by execution and number
+	// Interrupt is why its body had to end: "cancel", "timeout", or "" if it had not.
+	Interrupt string
 }
 
 // Call is a call that a body made.
 type Call struct {
-	Number          int64 // within its body, from 1
+	ID              string // of its row, as the ledger knows it
+	Execution       int    // how often its body had begun anew
+	Number          int64  // within its execution, from 1
 	Service, Method string
 	Args            json.RawMessage
 }
@@ -47,16 +54,21 @@ func (c Complaint) String() string {
 // Verdict is what [Tree.Check] finds.
 type Verdict struct {
 	Complaints []Complaint
-	// Took are the numbers of the ledger's entries whose answers the task saw, by
-	// the path of the call; 0 for a call that the stack refused.
-	Took map[string]int64
+	Took       []Taken
+}
+
+// Taken is what came of a call of the ledger, as the task saw it.
+type Taken struct {
+	Path   string
+	Number int64  // of the entry whose answer it saw; 0 if it saw that of none
+	Call   string // its row
+	Code   string // of the error that it saw in place of an answer
 }
 
 // Check says whether a tree was played as it must be. It has one complaint per
 // run at most: what comes after it is not judged.
 func (t Tree) Check(seen Seen) Verdict {
 	c := checker{runs: map[string]*Run{}, entries: map[string][]ledger.Entry{}, played: map[string]*replay{}, called: map[string]bool{t.Path: true}}
-	c.Took = map[string]int64{}
 	for i := range seen.Runs {
 		r := &seen.Runs[i]
 		if c.runs[r.Path] != nil {
@@ -67,11 +79,17 @@ func (t Tree) Check(seen Seen) Verdict {
 	for _, e := range seen.Entries {
 		c.entries[e.Ask.Path] = append(c.entries[e.Ask.Path], e)
 	}
+	limits := 0
+	for _, may := range []bool{seen.Cancelled, seen.Timed} {
+		if may {
+			limits++
+		}
+	}
 	if c.runs[t.Path] == nil {
 		c.complain(t.Path, "a run of the root", "none")
 		return c.Verdict
 	}
-	c.play(t.Path, t.Body, nil)
+	c.play(t.Path, &Step{Body: t.Body}, nil, limits)
 	c.uncalled()
 	return c.Verdict
 }
@@ -129,12 +147,16 @@ func sorted[V any](m map[string]V) []string {
 	return keys
 }
 
-// play replays the run of a body, once. It returns nil if there is no such run.
-func (c *checker) play(path string, body []Step, give any) *replay {
+// play replays the run that a step called, once. It returns nil if there is no such
+// run. limits is how many may interrupt its caller.
+func (c *checker) play(path string, called *Step, give any, limits int) *replay {
 	if r := c.played[path]; r != nil || c.runs[path] == nil {
 		return r
 	}
-	r := &replay{checker: c, run: c.runs[path], path: path, body: body, give: give, open: map[string]*act{}}
+	if called.timed() {
+		limits++
+	}
+	r := &replay{checker: c, run: c.runs[path], path: path, body: called.Body, give: give, retries: called.retries(), limits: limits, open: map[string]*act{}}
 	c.played[path] = r
 	r.all()
 	return r

@@ -1,8 +1,8 @@
 package trees
 
 import (
-	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/amberhost/amber/internal/fault/ledger"
@@ -12,7 +12,12 @@ func refusedAnswer(s *Step) bool { return ledger.Refused(s.Answer) }
 
 // checkEnd compares how the run ended with how the body did.
 func (r *replay) checkEnd() {
-	switch status := r.run.Status; {
+	switch status, root := r.run.Status, !strings.Contains(r.path, "."); {
+	case r.run.Interrupt != "" && r.lines == 0:
+		r.checkInterrupted()
+	case r.run.Interrupt == "" && r.wasInterrupted(): // before it began
+	case root && status == "cancelled" && r.run.Interrupt == "":
+		r.complain(r.path, "a run that goes on: nobody interrupts it", status)
 	case r.uncommitted():
 	case r.finishing || r.due != nil:
 		// Lines of one slice are committed together.
@@ -21,6 +26,8 @@ func (r *replay) checkEnd() {
 			path = r.due.path
 		}
 		r.complain(path, "a line that follows from the one before", "no more lines")
+	case r.run.Interrupt != "":
+		r.checkInterrupted()
 	case status == "completed" && (!r.ended || r.err != nil):
 		r.complain(r.path, "a run that has not completed: "+r.state(), status)
 	case status == "failed" && (!r.ended || r.err == nil):
@@ -28,10 +35,13 @@ func (r *replay) checkEnd() {
 	case status == "completed":
 		r.checkResult()
 	case status == "failed":
-		var e struct{ Code, Message string }
-		if json.Unmarshal(r.run.Error, &e) != nil || (failure{e.Code, e.Message}) != *r.err {
+		switch {
+		case !r.endedWith(*r.err):
 			r.complain(r.path, r.err.String(), string(r.run.Error))
+		case r.again && r.limits == 0: // a try that cannot begin in time is none
+			r.complain(r.path, "another try", status+" "+string(r.run.Error))
 		}
+	case r.again: // it sleeps, or slept, until the next try
 	case r.ended:
 		r.complain(r.path, "a run that has ended: so has its body", status)
 	}
@@ -39,7 +49,7 @@ func (r *replay) checkEnd() {
 
 // uncommitted reports whether perhaps no slice of the run was committed.
 func (r *replay) uncommitted() bool {
-	return len(r.run.Lines) == 0 && r.run.Status != "completed" && r.run.Status != "failed"
+	return r.lines == 0 && r.run.Status != "completed" && r.run.Status != "failed"
 }
 
 func (r *replay) state() string {
@@ -68,7 +78,7 @@ func (r *replay) checkResult() {
 
 // checkOthers judges what the prelude and the host say at the end of a task.
 func (r *replay) checkOthers(lines []string) {
-	left := 0
+	left, open := 0, len(r.open)-r.dead
 	for _, line := range lines {
 		switch {
 		case strings.HasPrefix(line, "The task ended "), strings.HasPrefix(line, "The task failed while "):
@@ -80,29 +90,51 @@ func (r *replay) checkOthers(lines []string) {
 		}
 	}
 	switch {
-	case left > 1 || left > 0 && (!r.ended || len(r.open) == 0 && !r.forgets):
+	case left > 1 || left > 0 && (!r.ended || open == 0 && !r.forgets):
 		r.complain(r.path, "one line at most about calls that were left open, none if none was", strings.Join(lines, " / "))
-	case left != 1 && r.ended && len(r.open) > 0:
+	case left != 1 && r.ended && !r.again && open > 0:
 		r.complain(r.path, "one line about calls that were left open", fmt.Sprintf("%d of them", left))
 	}
 }
 
 // checkCalls compares the numbers of the calls.
 func (r *replay) checkCalls() {
-	if len(r.run.Calls) == 0 && r.uncommitted() {
-		return
+	wanted := append(slices.Clone(r.executions), r.calls)
+	if !r.again && r.unbegun() && (r.uncommitted() || r.run.Interrupt != "" || r.wasInterrupted()) {
+		wanted = r.executions
 	}
-	for i, want := range r.calls {
-		if i >= len(r.run.Calls) {
+	for i, want := range wanted {
+		if !r.stopped {
+			r.checkExecution(r.callsOf(i), want)
+		}
+	}
+	if more := r.callsOf(len(r.executions) + 1); len(more) > 0 && !r.stopped {
+		r.complain(r.path, fmt.Sprintf("%d executions", len(r.executions)+1), "one more: "+more[0].String())
+	}
+}
+
+func (r *replay) checkExecution(calls []Call, wanted []string) {
+	for i, want := range wanted {
+		if i >= len(calls) {
 			r.complain(r.path, fmt.Sprintf("call %d, %s", i+1, want), "no more calls")
 			return
 		}
-		if got := r.run.Calls[i]; got.String() != want || got.Number != int64(i+1) {
+		if got := calls[i]; got.String() != want || got.Number != int64(i+1) {
 			r.complain(r.path, fmt.Sprintf("call %d, %s", i+1, want), fmt.Sprintf("call %d, %s", got.Number, got))
 			return
 		}
 	}
-	if extra := r.run.Calls[len(r.calls):]; len(extra) > 0 {
-		r.complain(r.path, fmt.Sprintf("%d calls", len(r.calls)), fmt.Sprintf("one more: call %d, %s", extra[0].Number, extra[0]))
+	if extra := calls[len(wanted):]; len(extra) > 0 {
+		r.complain(r.path, fmt.Sprintf("%d calls", len(wanted)), fmt.Sprintf("one more: call %d, %s", extra[0].Number, extra[0]))
 	}
+}
+
+// callsOf are the calls of an execution.
+func (r *replay) callsOf(execution int) (calls []Call) {
+	for _, c := range r.run.Calls {
+		if c.Execution == execution {
+			calls = append(calls, c)
+		}
+	}
+	return calls
 }

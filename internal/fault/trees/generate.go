@@ -13,8 +13,11 @@ type Options struct {
 	Depth int // how deep children nest; 0 means 3
 	MS    int // the longest sleep, timer and delay, in milliseconds; 0 means 10
 	// Determined leaves out whatever makes it a matter of time which lines there
-	// are: races, any, calls that nobody awaits, and errors that end an all early.
+	// are: races, any, calls that nobody awaits, errors that end an all early, and
+	// bodies that are interrupted.
 	Determined bool
+	// Hangs gives the root a last step that does not end by itself.
+	Hangs bool
 }
 
 // Generate returns the tree of a seed. Equal seeds and options give equal trees.
@@ -23,7 +26,11 @@ func Generate(seed uint64, o Options) Tree {
 	orDefault(&g.left, 12)
 	orDefault(&g.depth, 3)
 	orDefault(&g.ms, 10)
-	return Tree{ID: fmt.Sprintf("seed-%d", seed), Path: "0", Body: g.body(0)}
+	t := Tree{ID: fmt.Sprintf("seed-%d", seed), Path: "0", Body: g.body(0)}
+	if o.Hangs {
+		t.Body = append(t.Body, g.hang())
+	}
+	return t
 }
 
 func orDefault(at *int, value int) {
@@ -83,13 +90,20 @@ func (g *generator) step(depth, at, levels int) Step {
 func (g *generator) call(depth, at int) Step {
 	g.left--
 	switch n := g.IntN(100); {
+	case n < 2:
+		return Step{Op: OpSleep, MS: never, With: &With{Timeout: 1 + g.IntN(3*g.ms)}, Catch: g.odds(60)}
 	case n < 10:
 		return Step{Op: OpSleep, MS: g.IntN(g.ms + 1)}
 	case n < 20:
 		return Step{Op: OpTimer, MS: g.IntN(g.ms + 1)}
 	case n < 45 && depth < g.depth && g.left > 0:
-		return Step{Op: OpChild, Body: g.body(depth + 1), Catch: g.odds(60), Give: g.IntN(at + 1)}
+		return g.child(depth, at)
 	}
+	return g.ledger()
+}
+
+// ledger makes a call of the ledger.
+func (g *generator) ledger() Step {
 	s := Step{Op: OpLedger, Method: ledger.Once, Catch: g.odds(60)}
 	if g.odds(50) {
 		s.Method = ledger.Each
@@ -106,6 +120,7 @@ func (g *generator) call(depth, at int) Step {
 	if g.odds(30) {
 		s.Delay = g.IntN(g.ms + 1)
 	}
+	g.control(&s)
 	return s
 }
 

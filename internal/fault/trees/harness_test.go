@@ -76,7 +76,7 @@ func (s *stage) host(name string, set func(*stack.Config)) (p *stack.Processor, 
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	cfg := stack.Config{Store: s.store, Engine: e, HostName: name, Sweep: 50 * time.Millisecond,
+	cfg := stack.Config{Store: s.store, Engine: e, HostName: name, Sweep: 50 * time.Millisecond, Grace: 200 * time.Millisecond,
 		Services: map[string]service.Service{ledger.Name: s.client}}
 	if set != nil {
 		set(&cfg)
@@ -125,11 +125,11 @@ func (s *stage) wait(p *stack.Processor, id uuid.UUID) stack.Run {
 func (s *stage) seen() map[string]trees.Seen {
 	s.t.Helper()
 	rows, err := s.pool.Query(s.t.Context(), `
-		select t.id, t.input->>'tree' as tree, t.input->>'path' as path, t.status, t.error, t.result,
+		select t.id, coalesce((select s.interrupt from public.stack_runs s where s.child_task_run_id = t.id), '') as interrupt, t.input->>'tree' as tree, t.input->>'path' as path, t.status, t.error, t.result,
 			exists (select from public.stack_runs s where s.child_task_run_id = t.id and s.status = 'completed') as exact,
 			coalesce((select array_agg(message order by l.id) from amber.logs l where l.task_run_id = t.id), '{}') as lines,
-			coalesce((select jsonb_agg(jsonb_build_object('Number', s.call_id, 'Service', s.service_name, 'Method', s.method_name, 'Args', s.args)
-				order by s.call_id) from public.stack_runs s where s.parent_task_run_id = t.id and s.parent_stack_run_id is not null), '[]') as calls
+			coalesce((select jsonb_agg(jsonb_build_object('ID', s.id, 'Number', s.call_id, 'Service', s.service_name, 'Method', s.method_name, 'Args', s.args)
+				order by s.created_at, s.call_id) from public.stack_runs s where s.parent_task_run_id = t.id and s.parent_stack_run_id is not null), '[]') as calls
 		from public.task_runs t`)
 	if err != nil {
 		s.t.Fatal(err)
@@ -137,6 +137,7 @@ func (s *stage) seen() map[string]trees.Seen {
 	type row struct {
 		ID                 uuid.UUID
 		Tree, Path, Status string
+		Interrupt          string
 		Error, Result      json.RawMessage
 		Calls              json.RawMessage
 		Lines              []string
@@ -148,9 +149,15 @@ func (s *stage) seen() map[string]trees.Seen {
 	}
 	all := map[string]trees.Seen{}
 	for _, r := range found {
-		run := trees.Run{Path: r.Path, Status: r.Status, Lines: r.Lines, Error: r.Error, Result: r.Result, Exact: r.Exact}
+		run := trees.Run{Path: r.Path, Status: r.Status, Lines: r.Lines, Error: r.Error, Result: r.Result, Exact: r.Exact, Interrupt: r.Interrupt}
 		if err := json.Unmarshal(r.Calls, &run.Calls); err != nil {
 			s.t.Fatal(err)
+		}
+		for i := 1; i < len(run.Calls); i++ { // numbers begin anew with each execution
+			run.Calls[i].Execution = run.Calls[i-1].Execution
+			if run.Calls[i].Number <= run.Calls[i-1].Number {
+				run.Calls[i].Execution++
+			}
 		}
 		if r.Exact {
 			exact, err := s.store.Run(s.t.Context(), r.ID)

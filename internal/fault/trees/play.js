@@ -28,23 +28,31 @@ function digest(text) {
 
 const keep = (v) => { const text = spell(v); return text.length <= KEPT ? v : digest(text); };
 const failure = (code, message) => Object.assign(new Error(message), { code });
-const textOf = (e) => e.code + ': ' + e.message;
+const classes = { TIMEOUT: TimeoutError, CANCELLED: CancelledError, FINAL: NonRetryableError };
+const textOf = (e) => (e.code in classes && !(e instanceof classes[e.code]) ? 'not of its class: ' : '') + e.code + ': ' + e.message;
 
 module.exports = async ({ tree, path, body, give = null }, { tools }) => {
   const saw = [];
+
+  // given are the tools with the options of a step.
+  function given({ with: options }) {
+    if (!options) return tools;
+    const { in: ms, ...rest } = options;
+    return tools.with(ms === undefined ? rest : { ...rest, scheduledFor: new Date(Date.now() + ms).toISOString() });
+  }
 
   // start sets a step going and returns a promise of what it gives.
   function start(step, at) {
     const branches = () => step.of.map((s, i) => observe(s, at + '.' + i));
     switch (step.op) {
       case 'ledger': {
-        const ask = { tree, path: at, answer: step.answer, fail: step.fail, delay: step.delay };
+        const ask = { tree, path: at, answer: step.answer, fail: step.fail, delay: step.delay, flaky: step.flaky, turn: step.turn };
         if (step.refuse) ask.refuse = '\0';
-        return tools.ledger[step.method](ask);
+        return given(step).ledger[step.method](ask);
       }
       case 'child':
-        return tools.tasks.execute('fault-tree', { tree, path: at, body: step.body, give: step.give ? saw[step.give - 1] : null });
-      case 'sleep': return tools.sleep(step.ms || 0);
+        return given(step).tasks.execute('fault-tree', { tree, path: at, body: step.body, give: step.give ? saw[step.give - 1] : null });
+      case 'sleep': return given(step).sleep(step.ms || 0);
       case 'timer': return new Promise((resolve) => setTimeout(resolve, step.ms || 0, 'rang'));
       case 'all': return Promise.all(branches());
       case 'settled':
@@ -53,6 +61,7 @@ module.exports = async ({ tree, path, body, give = null }, { tools }) => {
       case 'any':
         return Promise.any(branches()).catch((e) => { throw failure('ALL_FAILED', digest(e.errors.map(textOf).join('; '))); });
       case 'seq': return sequence(step, at);
+      case 'hang': return hang(step, at);
     }
     throw failure('BAD_STEP', step.op);
   }
@@ -60,6 +69,14 @@ module.exports = async ({ tree, path, body, give = null }, { tools }) => {
     const values = [];
     for (let i = 0; i < step.of.length; i++) values.push(await observe(step.of[i], at + '.' + i));
     return values;
+  }
+
+  async function hang(step, at) {
+    try {
+      return await observe(step.of[0], at + '.0');
+    } finally {
+      await observe(step.of[1], at + '.1');
+    }
   }
 
   // observe awaits a step and logs what came of it.
@@ -82,7 +99,12 @@ module.exports = async ({ tree, path, body, give = null }, { tools }) => {
       start(step.of[0], at + '.0');
       saw.push(null);
     } else {
-      saw.push(keep(await observe(step, at)));
+      const value = await observe(step, at);
+      saw.push(keep(value));
+      if (step.fails && value.turn <= step.fails) {
+        const message = 'execution ' + value.turn + ' of ' + path;
+        throw step.final ? Object.assign(new NonRetryableError(message), { code: 'FINAL' }) : failure('AGAIN', message);
+      }
     }
   }
   const result = { path, give, saw };

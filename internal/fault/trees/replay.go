@@ -11,13 +11,21 @@ import (
 // replay plays one body along the lines of its run. A reply settles one await,
 // and the task runs until nothing more can go on: so a line that follows from
 // another comes right after it, and calls are made in the turn of the line that
-// they follow from.
+// they follow from. A body that fails begins anew if there are tries left.
 type replay struct {
 	*checker
-	run  *Run
-	path string
-	body []Step
-	give any
+	run     *Run
+	path    string
+	body    []Step
+	give    any
+	retries int // how often it begins anew at most
+	limits  int // how many may interrupt it
+
+	executions  [][]string // calls of those that are over
+	again       bool       // this one is over, and there may be another
+	lines       int        // of the task, in this execution
+	interrupted int        // how often it was seen to be
+	dead        int        // timers that do not fire therefore
 
 	saw  []any
 	next int             // step of the body
@@ -46,7 +54,9 @@ type act struct {
 	left   int  // branches that have to settle
 	values []any
 	errs   []*failure
-	over   bool // settled: its other branches go on, and nobody listens
+	over   bool    // settled: its other branches go on, and nobody listens
+	hit    bool    // it was open when the body was interrupted
+	came   outcome // of the step that OpHang tidies up after
 }
 
 func (r *replay) complain(path, want, got string) {
@@ -57,21 +67,34 @@ func (r *replay) complain(path, want, got string) {
 // all replays the run and compares how it ended.
 func (r *replay) all() {
 	var others []string // lines that are not the task's own
+	if r.run.Interrupt != "" && r.limits == 0 {
+		r.complain(r.path, "a run that goes on: nobody interrupts it", r.run.Interrupt)
+		return
+	}
 	r.advance()
 	for _, line := range r.run.Lines {
+		if r.again && strings.HasPrefix(line, "@") {
+			r.anew()
+		}
 		switch own := strings.HasPrefix(line, "@"); {
 		case r.stopped:
 			return
+		case r.limits > 0 && r.run.Interrupt != "" && strings.HasPrefix(line, "setTimeout did not fire: "):
+			r.dead++ // its callback is not called: whoever awaits that waits for ever
 		case !own:
 			others = append(others, line)
 		case len(others) > 0:
 			r.complain(r.path, "no line of the task after what the host says at its end", line)
 		default:
 			r.line(line)
+			r.lines++
 		}
 	}
 	if r.stopped {
 		return
+	}
+	if r.again && len(r.callsOf(len(r.executions)+1)) > 0 {
+		r.anew()
 	}
 	r.checkEnd()
 	if !r.stopped {
@@ -116,6 +139,20 @@ func (r *replay) line(line string) {
 	}
 }
 
+// fail ends the execution with an error.
+func (r *replay) fail(err *failure) {
+	r.ended, r.err = true, err
+	r.again = len(r.executions) < r.retries && err.code != codeFinal && err.code != codeCancelled
+}
+
+// anew begins another execution.
+func (r *replay) anew() {
+	r.executions = append(r.executions, r.calls)
+	r.saw, r.next, r.open, r.calls, r.given, r.forgets = nil, 0, map[string]*act{}, nil, nil, false
+	r.again, r.ended, r.err, r.lines, r.dead = false, false, nil, 0, 0
+	r.advance()
+}
+
 // advance goes on with the body until it awaits something.
 func (r *replay) advance() {
 	defer r.endTurn()
@@ -123,7 +160,7 @@ func (r *replay) advance() {
 		step, at := &r.body[r.next], fmt.Sprintf("%s.%d", r.path, r.next)
 		switch step.Op {
 		case OpThrow:
-			r.ended, r.err = true, &failure{step.Code, "thrown at " + at}
+			r.fail(&failure{step.Code, "thrown at " + at})
 			return
 		case OpForget:
 			r.call(&step.Of[0], at+".0")
@@ -147,7 +184,7 @@ func (r *replay) begin(step *Step, path string, parent *act, i int) {
 		for i := range step.Of {
 			r.begin(&step.Of[i], fmt.Sprintf("%s.%d", path, i), a, i)
 		}
-	case OpSeq:
+	case OpSeq, OpHang:
 		r.begin(&step.Of[0], path+".0", a, 0)
 	default:
 		r.call(step, path)
@@ -206,9 +243,13 @@ func (r *replay) settle(a *act, came outcome) {
 	p := a.parent
 	switch {
 	case p == nil && came.err != nil:
-		r.ended, r.err = true, came.err
+		r.fail(came.err)
 	case p == nil:
 		r.saw = append(r.saw, keep(came.value))
+		if err := a.fails(came.value, r.path); err != nil {
+			r.fail(err)
+			return
+		}
 		r.next++
 		r.advance()
 	case p.over: // the race is decided
@@ -242,6 +283,17 @@ func (r *replay) branch(p *act, i int, came outcome) {
 			}
 			r.decide(p, outcome{err: &failure{codeAllFailed, digest(strings.Join(texts, "; "))}})
 		}
+	case OpHang:
+		switch {
+		case i == 0:
+			p.came = came
+			r.begin(&p.Of[1], p.path+".1", p, 1)
+			r.endTurn()
+		case came.err == nil:
+			r.decide(p, p.came)
+		default:
+			r.decide(p, came)
+		}
 	default: // OpAll, OpSeq
 		switch {
 		case came.err != nil:
@@ -260,92 +312,11 @@ func (r *replay) decide(p *act, came outcome) {
 	r.due, r.came = p, came
 }
 
-// reply is what a call gave, as its line says, if that is what it may give.
-func (r *replay) reply(a *act, line string) (came outcome, ok bool) {
-	switch a.Op {
-	case OpSleep:
-		return r.only(a, line, outcome{value: newObject("slept", true, "duration", float64(a.MS))})
-	case OpTimer:
-		return r.only(a, line, outcome{value: "rang"})
-	case OpChild:
-		return r.child(a, line)
-	}
-	return r.ledger(a, line)
-}
-
-func (r *replay) only(a *act, line string, came outcome) (outcome, bool) {
-	if want := came.line(a.path); line != want {
-		r.complain(a.path, want, line)
-		return came, false
-	}
-	return came, true
-}
-
-func (r *replay) child(a *act, line string) (outcome, bool) {
-	child := r.play(a.path, a.Body, r.given[a.path])
-	switch {
-	case child == nil:
-		r.complain(a.path, "a run whose result was seen", "none")
-	case child.stopped:
-		r.stopped = true // what it must give is not known
-	case !child.ended:
-		r.complain(a.path, "no line: the child has not ended", line)
-	default:
-		return r.only(a, line, outcome{value: through(child.result), err: child.err})
-	}
-	return outcome{}, false
-}
-
-func (r *replay) ledger(a *act, line string) (outcome, bool) {
-	if a.Refuse {
-		r.Took[a.path] = 0
-		return r.refused(a, line, codeInvalidArgument)
-	}
-	if len(r.entries[a.path]) == 0 {
-		r.complain(a.path, "an entry in the ledger", "none, but: "+line)
-		return outcome{}, false
-	}
-	var want []string
-	for _, e := range r.entries[a.path] {
-		var came outcome
-		switch {
-		case e.Answer.Err != nil:
-			came.err = &failure{e.Answer.Err.Code, e.Answer.Err.Message}
-		case refusedAnswer(a.Step):
-			r.Took[a.path] = 0
-			return r.refused(a, line, codeInvalidResult)
-		default:
-			var err error
-			if came.value, err = parse(e.Answer.Value); err != nil {
-				r.complain(a.path, "an answer in JSON", err.Error())
-				return outcome{}, false
-			}
-		}
-		if w := came.line(a.path); w == line {
-			r.Took[a.path] = e.Number
-			return came, true
-		} else if !slices.Contains(want, w) {
-			want = append(want, w)
-		}
-	}
-	r.complain(a.path, strings.Join(want, " or "), line)
-	return outcome{}, false
-}
-
-// refused takes whatever words the stack has for what it refuses.
-func (r *replay) refused(a *act, line, code string) (outcome, bool) {
-	text, ok := strings.CutPrefix(line, "@"+a.path+" ! "+code+": ")
-	if !ok {
-		r.complain(a.path, "the error "+code, line)
-	}
-	return outcome{err: &failure{code, text}}, ok
-}
-
 // forgotten plays the children that no line speaks of.
 func (r *replay) forgotten() {
 	for _, path := range sorted(r.given) {
 		if step := find(r.body, r.path, path); step != nil {
-			r.play(path, step.Body, r.given[path])
+			r.play(path, step, r.given[path], r.limits)
 		}
 	}
 }

@@ -40,13 +40,43 @@ type Step struct {
 	Fail   string `json:"fail,omitempty"`   // the code to fail with
 	Delay  int    `json:"delay,omitempty"`  // of the answer, in milliseconds
 	Refuse bool   `json:"refuse,omitempty"` // ask with an argument that no row can hold: the call is refused, and never made
+	Flaky  int    `json:"flaky,omitempty"`  // so many tries are refused
+
+	// OpLedger as a step of a body that is to be tried again
+	Turn  bool `json:"turn,omitempty"`  // ask which execution this is
+	Fails int  `json:"fails,omitempty"` // so many of them fail, which end here
+	Final bool `json:"final,omitempty"` // with an error after which there is no other
 
 	// OpChild
 	Body []Step `json:"body,omitempty"`
 	Give int    `json:"give,omitempty"` // hand down what step Give-1 of this body gave; 0 for null
 
+	With *With `json:"with,omitempty"` // OpLedger, OpChild, OpSleep: options of the call
+
 	MS   int    `json:"ms,omitempty"`   // OpSleep, OpTimer: milliseconds
 	Code string `json:"code,omitempty"` // OpThrow
+}
+
+// With are the options of a call: what tools.with is given.
+type With struct {
+	Retries  *int `json:"retries,omitempty"`
+	Backoff  int  `json:"backoff,omitempty"` // milliseconds, as are the others
+	Timeout  int  `json:"timeout,omitempty"`
+	Delay    int  `json:"delay,omitempty"`
+	In       int  `json:"in,omitempty"` // from now: scheduledFor
+	Priority int  `json:"priority,omitempty"`
+}
+
+// timed reports whether the step's call has only so much time.
+func (s *Step) timed() bool { return s.With != nil && s.With.Timeout > 0 }
+
+// retries is how often the step's call is made again at most. It says so itself,
+// unless it is never refused.
+func (s *Step) retries() int {
+	if s.With == nil || s.With.Retries == nil {
+		return 0
+	}
+	return *s.With.Retries
 }
 
 // The values of [Step.Op].
@@ -60,6 +90,7 @@ const (
 	OpRace    = "race"    // Promise.race
 	OpAny     = "any"     // Promise.any
 	OpSeq     = "seq"     // a branch of several steps
+	OpHang    = "hang"    // Of are a sleep that never ends, and, finally, a call to tidy up
 	OpForget  = "forget"  // a call that nobody awaits; in a body only
 	OpThrow   = "throw"   // the end of a body
 )
@@ -69,4 +100,8 @@ const (
 	codeAllFailed       = "ALL_FAILED" // of OpAny
 	codeInvalidResult   = "INVALID_RESULT"
 	codeInvalidArgument = "INVALID_ARGUMENT"
+	codeAgain           = "AGAIN" // of a body that is to be tried again
+	codeFinal           = "FINAL" // of one that is not
+	codeTimeout         = "TIMEOUT"
+	codeCancelled       = "CANCELLED"
 )

@@ -125,12 +125,12 @@ func alter(t *testing.T, tree trees.Tree, seen trees.Seen, determined bool) {
 	wrong("no run", trees.Seen{Entries: seen.Entries})
 	wrong("a run of nothing", trees.Seen{Runs: append(slices.Clone(seen.Runs), trees.Run{Path: "1"}), Entries: seen.Entries})
 	wrong("an effect of nothing", trees.Seen{Runs: seen.Runs, Entries: append(slices.Clone(seen.Entries), ledger.Entry{Ask: ledger.Ask{Path: "1"}})})
-	for path, n := range tree.Check(seen).Took {
-		if n == 0 {
+	for _, took := range tree.Check(seen).Took {
+		if took.Number == 0 {
 			continue
 		}
-		wrong("no effect at "+path, trees.Seen{Runs: seen.Runs, Entries: slices.DeleteFunc(slices.Clone(seen.Entries),
-			func(e ledger.Entry) bool { return e.Ask.Path == path })})
+		wrong("no effect at "+took.Path, trees.Seen{Runs: seen.Runs, Entries: slices.DeleteFunc(slices.Clone(seen.Entries),
+			func(e ledger.Entry) bool { return e.Ask.Path == took.Path })})
 	}
 }
 
@@ -260,19 +260,20 @@ func TestGenerate(t *testing.T) {
 			t.Errorf("%s does not come back from its input: %v", tree.ID, err)
 		}
 		calls := count(tree.Body, 0, counts, &deepest)
-		if calls > 12+4 { // the last composite may go a little beyond
+		if calls > 12+6 { // the last composite may go a little beyond
 			t.Errorf("%s makes %d calls", tree.ID, calls)
 		}
 		countDetermined(trees.Generate(seed, trees.Options{Determined: true}).Body, counts)
 	}
 	want := []string{trees.OpLedger, trees.OpChild, trees.OpSleep, trees.OpTimer, trees.OpAll, trees.OpSettled, trees.OpRace, trees.OpAny,
-		trees.OpSeq, trees.OpForget, trees.OpThrow, "fail", "refuse", "give", "catch", ledger.Once, ledger.Each}
+		trees.OpSeq, trees.OpForget, trees.OpThrow, trees.OpHang, "fail", "refuse", "give", "catch", ledger.Once, ledger.Each,
+		"flaky", "given up", "late", "fails", "final", "retries", "child with a timeout", "sleep with a timeout", "delay", "in", "priority"}
 	for _, what := range append(want, ledger.AwkwardNames()...) {
 		if counts[what] == 0 {
 			t.Errorf("no tree has %q", what)
 		}
 	}
-	for _, op := range []string{trees.OpRace, trees.OpAny, trees.OpForget} {
+	for _, op := range []string{trees.OpRace, trees.OpAny, trees.OpForget, trees.OpHang, "child with a timeout"} {
 		if n := counts["determined "+op]; n > 0 {
 			t.Errorf("%d steps of determined trees are %s", n, op)
 		}
@@ -289,7 +290,10 @@ func count(steps []trees.Step, depth int, counts map[string]int, deepest *int) (
 	}
 	for _, s := range steps {
 		for what, has := range map[string]bool{s.Op: true, s.Answer: true, s.Method: true, "fail": s.Fail != "", "refuse": s.Refuse,
-			"give": s.Give > 0, "catch": s.Catch} {
+			"give": s.Give > 0, "catch": s.Catch, "flaky": s.Flaky > 0, "given up": s.Flaky == ledger.Always, "late": s.Delay > 1000,
+			"fails": s.Fails > 0, "final": s.Final, "retries": s.With != nil && s.With.Retries != nil,
+			s.Op + " with a timeout": s.With != nil && s.With.Timeout > 0, "delay": s.With != nil && s.With.Delay > 0,
+			"in": s.With != nil && s.With.In > 0, "priority": s.With != nil && s.With.Priority != 0} {
 			if has {
 				counts[what]++
 			}

@@ -1,0 +1,106 @@
+package trees
+
+import "github.com/amberhost/amber/internal/fault/ledger"
+
+// What is tried again, has only so much time, or begins later.
+
+// never is longer than anybody waits, in milliseconds.
+const never = 3_600_000
+
+func retries(n int) *int { return &n }
+
+// control has some calls of the ledger be refused, or answered too late.
+func (g *generator) control(s *Step) {
+	switch n := g.IntN(100); {
+	case n < 14: // it passes
+		s.Flaky = 1 + g.IntN(2)
+		s.With = &With{Retries: retries(s.Flaky + g.IntN(2)), Backoff: 1 + g.IntN(g.ms)}
+	case n < 19: // it is given up after its tries
+		s.Flaky = ledger.Always
+		s.With = &With{Retries: retries(g.IntN(3)), Backoff: 1 + g.IntN(g.ms)}
+	case n < 22: // it is tried as long as there is time
+		s.Flaky = ledger.Always
+		s.With = &With{Retries: retries(100), Backoff: 1 + g.IntN(g.ms), Timeout: 1 + g.IntN(5*g.ms)}
+	case n < 27: // it is answered too late
+		s.Delay = never
+		s.With = &With{Timeout: 1 + g.IntN(5*g.ms)}
+	}
+}
+
+// child makes a call of a task.
+func (g *generator) child(depth, at int) Step {
+	s := Step{Op: OpChild, Catch: g.odds(60), Give: g.IntN(at + 1)}
+	switch n := g.IntN(100); {
+	case n < 20:
+		g.again(&s, depth)
+		return s
+	case n < 30 && !g.determined:
+		s.With = &With{Timeout: 1 + g.IntN(20*g.ms)}
+		s.Body = append(g.body(depth+1), g.hang())
+		return s
+	case n < 40:
+		s.With = &With{Delay: 1 + g.IntN(3*g.ms)}
+	case n < 47:
+		s.With = &With{In: 1 + g.IntN(3*g.ms)}
+	case n < 55:
+		s.With = &With{Priority: g.IntN(7) - 3}
+	}
+	s.Body = g.body(depth + 1)
+	return s
+}
+
+// again has a child fail some times, if it does not end otherwise. The last try, if
+// it comes to that, is like any other child. There are no children before it: each
+// has one run.
+func (g *generator) again(s *Step, depth int) {
+	for range g.IntN(3) {
+		before := g.ledger()
+		if g.odds(30) {
+			before = Step{Op: OpTimer, MS: g.IntN(g.ms + 1)}
+		}
+		before.Catch = true
+		s.Body = append(s.Body, before)
+		g.left--
+	}
+	turn := Step{Op: OpLedger, Method: ledger.Each, Turn: true, Fails: 1 + g.IntN(2)}
+	if g.odds(50) {
+		turn.Method = ledger.Once
+	}
+	s.With = &With{Retries: retries(turn.Fails), Backoff: 1 + g.IntN(g.ms)}
+	switch n := g.IntN(100); {
+	case n < 20:
+		s.With.Retries = retries(turn.Fails - 1)
+	case n < 35:
+		turn.Final = true
+	}
+	s.Body = append(append(s.Body, turn), g.body(depth+1)...)
+	g.left--
+}
+
+// hang makes a step that ends when its body is interrupted, and tidies up.
+func (g *generator) hang() Step {
+	g.left--
+	tidy := Step{Op: OpLedger, Method: ledger.Once, Catch: g.odds(50)}
+	if g.odds(20) {
+		tidy.Fail = g.code()
+	}
+	return Step{Op: OpHang, Catch: g.odds(30), Of: []Step{{Op: OpSleep, MS: never}, tidy}}
+}
+
+// fails is the error with which an execution ends at this step, after the ledger has
+// answered which one it is, if it does.
+func (s *Step) fails(answer any, path string) *failure {
+	o, ok := answer.(*object)
+	if !ok || s.Fails == 0 {
+		return nil
+	}
+	turn, ok := o.values["turn"].(float64)
+	switch text := "execution " + number(turn, true) + " of " + path; {
+	case !ok || turn > float64(s.Fails):
+		return nil
+	case s.Final:
+		return &failure{codeFinal, text}
+	default:
+		return &failure{codeAgain, text}
+	}
+}
