@@ -182,10 +182,10 @@ function describe(thrown) {
 // the engine fills arrays, which runs a task's setters on Array.prototype.
 function errorText(e) {
   const field = (key) => e[key] ? ',"' + key + '":' + quote(e[key]) : '';
-  return '{"message":' + quote(e.message) + field('name') + field('code') + field('stack') + '}';
+  return '{"message":' + quote(e.message) + field('name') + field('code') + field('stack') + (e.status ? ',"status":' + e.status : '') + '}';
 }
 function plain(thrown) {
-  const out = { __proto__: null, name: 'Error', message: '', code: undefined, stack: '' };
+  const out = { __proto__: null, name: 'Error', message: '', code: undefined, stack: '', status: 0 };
   if (thrown === null || (typeof thrown !== 'object' && typeof thrown !== 'function')) {
     out.message = typeof thrown === 'string' && thrown !== '' ? thrown : 'the task threw ' + inspect(thrown, true);
     return out;
@@ -194,12 +194,23 @@ function plain(thrown) {
   const message = read('message');
   out.name = read('name') || 'Error';
   out.code = read('code');
+  out.status = statusOf(thrown);
   if (message) out.message = message;
   else out.message = isA(E, thrown) ? out.name + ' without a message' : 'the task threw ' + inspect(thrown, true);
   if (out.name === 'ReferenceError') out.message += instead(out.message);
   const lines = frames(read('stack'));
   if (lines !== '') out.stack = out.name + ': ' + out.message + '\n' + lines;
   return out;
+}
+
+// statusOf is the HTTP status that an error has of the service that gave it, or 0.
+function statusOf(thrown) {
+  try {
+    const v = thrown.status;
+    return typeof v === 'number' && trunc(v) === v && v >= 100 && v <= 599 ? v : 0;
+  } catch {
+    return 0;
+  }
 }
 
 // absent says what a task uses in place of the globals of other runtimes.
@@ -495,7 +506,7 @@ const rootTraps = {
     switch (key) {
       case 'then': case 'catch': case 'finally': case 'toJSON': return undefined;
       case 'tools': return this.root();
-      case 'with': return withOptions;
+      case 'with': return (options) => withOptions(this.options, options);
       case 'log': return toolsLog;
       case 'toString': return () => 'tools';
       case 'valueOf': return this.root;
@@ -505,9 +516,23 @@ const rootTraps = {
   set(target, key) { throw new TE('cannot set tools.' + S(key)); },
   defineProperty() { throw new TE('cannot define a property on tools'); },
 };
-function withOptions(options) {
+// withOptions adds options to those that were given before. JSON would make null,
+// which leaves an option out, of a number that is none.
+function withOptions(before, options) {
   if (options === null || typeof options !== 'object') throw new TE('tools.with: expected an object of options');
-  return makeRoot(argument(options, 1, null));
+  const keys = ownKeys(options);
+  for (let i = 0; i < keys.length; i++) {
+    const value = own(options, keys[i]);
+    if (typeof value === 'number' && value - value !== 0) throw new TE('tools.with: ' + S(keys[i]) + ' is ' + value);
+  }
+  return makeRoot(joined(before, argument(options, 1, null)));
+}
+// joined is two objects' JSON as one, in which the later value of a name counts.
+// What is no object is left for the host to refuse.
+function joined(a, b) {
+  if (a === undefined || a === '{}' || b[0] !== '{') return b;
+  if (b === '{}' || a[0] !== '{') return a;
+  return slice(a, 0, a.length - 1) + ',' + slice(b, 1);
 }
 const tools = makeRoot(undefined);
 

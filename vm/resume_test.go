@@ -131,9 +131,15 @@ func TestRejection(t *testing.T) {
 		}
 	}
 	out = start(t, "module.exports = async () => {\n  await tools.a.b();\n}", "")
-	out = resume(t, out, failure(1, &service.Error{Message: "no", Code: "X"}))
-	if out.Err == nil || out.Err.Message != "no" || out.Err.Code != "X" || !strings.HasPrefix(out.Err.Stack, "Error: no\n    at <anonymous> (task.js:2:") {
+	out = resume(t, out, failure(1, &service.Error{Message: "no", Code: "X", Status: 409}))
+	if out.Err == nil || out.Err.Message != "no" || out.Err.Code != "X" || out.Err.Status != 409 || !strings.HasPrefix(out.Err.Stack, "Error: no\n    at <anonymous> (task.js:2:") {
 		t.Errorf("uncaught: %+v", out.Err)
+	}
+	for _, status := range []string{`404.5`, `1e30`, `-1`, `'404'`, `{}`, `0 / 0`} { // not one of HTTP
+		out = start(t, `module.exports = () => { throw Object.assign(new Error('no'), { status: `+status+` }) }`, "")
+		if out.Err == nil || out.Err.Message != "no" || out.Err.Status != 0 {
+			t.Errorf("status %s: %+v", status, out.Err)
+		}
 	}
 }
 

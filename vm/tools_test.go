@@ -33,6 +33,8 @@ func TestCallsOnTheWire(t *testing.T) {
 		"no JSON":                  {`await tools.a.b(undefined, () => 1, Symbol('s'), NaN, tools.x)`, `1 {"service":"a","steps":[{"type":"call","property":"b","args":[null,null,null,null,null]}]}`},
 		"as it was":                {`const o = { n: 1 }; const p = tools.a.b(o); o.n = 2; await p`, `1 {"service":"a","steps":[{"type":"call","property":"b","args":[{"n":1}]}]}`},
 		"options":                  {`await tools.with({ retries: 2 }).a.b(1)`, `1 {"service":"a","steps":[{"type":"call","property":"b","args":[1]}],"options":{"retries":2}}`},
+		"options added":            {`await tools.with({ retries: 2, timeout: 9 }).with({}).with({ retries: 0 }).a.b(1)`, `1 {"service":"a","steps":[{"type":"call","property":"b","args":[1]}],"options":{"retries":2,"timeout":9,"retries":0}}`},
+		"options that are none":    {`await tools.with({ retries: 2 }).with([]).with({ retries: 1 }).a.b(1)`, `1 {"service":"a","steps":[{"type":"call","property":"b","args":[1]}],"options":[]}`},
 		"tools of tools":           {`await tools.tools.tools.a.b(1)`, `1 {"service":"a","steps":[{"type":"call","property":"b","args":[1]}]}`},
 		"then":                     {`tools.a.b(1).then(() => {}); await tools.a.c(2)`, "1 {\"service\":\"a\",\"steps\":[{\"type\":\"call\",\"property\":\"b\",\"args\":[1]}]}\n2 {\"service\":\"a\",\"steps\":[{\"type\":\"call\",\"property\":\"c\",\"args\":[2]}]}"},
 		"not awaited":              {`tools.a.b(1); tools.c.d(2).e(3); await tools.f.g(4)`, "1 {\"service\":\"a\",\"steps\":[{\"type\":\"call\",\"property\":\"b\",\"args\":[1]}]}\n2 {\"service\":\"c\",\"steps\":[{\"type\":\"call\",\"property\":\"d\",\"args\":[2]},{\"type\":\"call\",\"property\":\"e\",\"args\":[3]}]}\n3 {\"service\":\"f\",\"steps\":[{\"type\":\"call\",\"property\":\"g\",\"args\":[4]}]}"},
@@ -69,6 +71,8 @@ func TestHarmlessProxies(t *testing.T) {
 		{`return tools.tools === tools`, `true`},
 		{`console.log(tools, tools.a, [tools.a.b]); return 1`, `1`},
 		{`try { tools.a = 1 } catch (e) { return e.name } return 'sloppy'`, `"TypeError"`},
+		{`try { tools.with({ timeout: 0 / 0 }).a.b() } catch (e) { return e.message }`, `"tools.with: timeout is NaN"`},
+		{`try { tools.with({ [Symbol('s')]: 1, retries: Infinity }).a.b() } catch (e) { return e.message }`, `"tools.with: retries is Infinity"`},
 	} {
 		out := start(t, `module.exports = async () => { `+c.code+` }`, "")
 		wantResult(t, out, c.want)
