@@ -108,7 +108,7 @@ func (p *Processor) ask(ctx context.Context, svc service.Service, c Child, meta 
 			return nil, cause
 		}
 	}
-	return nil, timeUp(c)
+	return nil, timeUp(c.Call)
 }
 
 // errCallEnded is the cause of a context whose call somebody else has ended.
@@ -156,8 +156,12 @@ func (p *Processor) stopEnded(ctx context.Context) error {
 var errTimeUp = errors.New("the call has had its time")
 
 // timeUp is the error of a call that has had its time.
-func timeUp(c Child) *service.Error {
-	return &service.Error{Name: nameTimeout, Code: service.CodeTimeout, Message: fmt.Sprintf("%s took longer than it may.", display(c.Call))}
+func timeUp(c service.Call) *service.Error {
+	limit := "it may"
+	if o, _ := parseOptions(c.Options, c.Service); o.timeout > 0 {
+		limit = fmt.Sprintf("%v ms", float64(o.timeout)/float64(time.Millisecond))
+	}
+	return &service.Error{Name: nameTimeout, Code: service.CodeTimeout, Message: fmt.Sprintf("%s took longer than %s.", display(c), limit)}
 }
 
 // late records an answer that came after its time.

@@ -162,8 +162,12 @@ func executeCall(name string, input json.RawMessage) (service.Call, error) {
 	}}, err
 }
 
+// display is a call as its task wrote it.
 func display(c service.Call) string {
-	if c.Method() == c.Service {
+	switch {
+	case c.Service == serviceTimer:
+		return "setTimeout"
+	case c.Method() == c.Service:
 		return "tools." + c.Service
 	}
 	return "tools." + c.Service + "." + c.Method()

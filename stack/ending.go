@@ -151,11 +151,12 @@ func (s *Store) settle(b *batch, host Host, id, taskRun uuid.UUID, sl Slice, fai
 	return nil
 }
 
-// outcome is what the public columns say of an ending.
+// outcome is what the public columns say of an ending. A task that throws the error
+// of a run that was cancelled, or one that looks like it, has failed.
 func outcome(e Ending) (status string, result, failure json.RawMessage) {
 	if e.Reply.Err != nil {
 		failure, _ = json.Marshal(storable(e.Reply.Err))
-		if e.Reply.Err.Code == service.CodeCancelled {
+		if e.Reply.Err.Code == service.CodeCancelled && (e.TaskRun == uuid.Nil || e.Interrupt == interruptCancel || e.Forced) {
 			return StatusCancelled, nil, failure
 		}
 		return StatusFailed, nil, failure

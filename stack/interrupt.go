@@ -146,7 +146,11 @@ func (s *Store) endForced(ctx context.Context, tx pgx.Tx, host Host, id uuid.UUI
 	if r.Run != nil {
 		e.TaskRun = *r.Run
 	} else if why == interruptTimeout {
-		e.Reply.Err.Message = "The call took longer than it may."
+		call, err := s.askedOf(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		e.Reply.Err = timeUp(call)
 	}
 	in.Ended = true
 	resume, err := s.complete(ctx, tx, host, e)
@@ -154,6 +158,25 @@ func (s *Store) endForced(ctx context.Context, tx pgx.Tx, host Host, id uuid.UUI
 		in.Parent = e.Parent
 	}
 	return err
+}
+
+// askedOf is the call that a row is, as far as this host can tell.
+func (s *Store) askedOf(ctx context.Context, tx pgx.Tx, id uuid.UUID) (service.Call, error) {
+	var name, method string
+	var keyID *string
+	var sealed []byte
+	err := tx.QueryRow(ctx, `/* interrupt: request */
+		select service_name, coalesce(method_name, ''), key_id, data
+		from public.stack_runs s left join amber.replies r on r.stack_run_id = s.id and r.kind = 'request' where s.id = @id`,
+		pgx.StrictNamedArgs{"id": id}).Scan(&name, &method, &keyID, &sealed)
+	if err != nil {
+		return service.Call{}, fmt.Errorf("load request: %w", err)
+	}
+	var req request
+	if keyID == nil || s.openBytes(id, kindRequest, *keyID, sealed, &req) != nil { // its message lacks the limit then
+		req.Call = service.Call{Service: name, Steps: service.Path(method, nil)}
+	}
+	return req.Call, nil
 }
 
 // lockBoth locks the row of a call's caller and then the call's.

@@ -98,6 +98,36 @@ func TestCancel(t *testing.T) {
 	}
 }
 
+// TestLooksCancelled: a run that nobody cancelled is not cancelled, whatever it throws.
+func TestLooksCancelled(t *testing.T) {
+	t.Parallel()
+	d := newDB(t, map[string]string{
+		"own":     `module.exports = async () => { throw Object.assign(new Error('the order is off'), { code: 'CANCELLED' }) }`,
+		"class":   `module.exports = async () => { throw new CancelledError('of my own') }`,
+		"sleeper": cancelTasks["sleeper"],
+		"caller":  `module.exports = async (i, { tools }) => await tools.tasks.execute('sleeper')`,
+	})
+	p, _ := d.host(nil)
+	wantError(t, d.run(p, "own", "null"), service.CodeCancelled)
+	wantError(t, d.run(p, "class", "null"), "")
+	r, err := p.Start(t.Context(), stack.StartParams{Task: "caller"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const nested = `select c.child_task_run_id from stack_runs b join stack_runs c on c.parent_stack_run_id = b.id
+		where b.parent_task_run_id = $1 and c.status = 'suspended_waiting_child'`
+	child := d.stackRun(nested, r.ID)
+	if _, err := p.Cancel(t.Context(), child); err != nil {
+		t.Fatal(err)
+	}
+	if e := wantError(t, d.wait(p, r.ID), service.CodeCancelled); e.Name != "CancelledError" {
+		t.Errorf("the caller failed with %+v", e)
+	}
+	if r := d.wait(p, child); r.Status != stack.StatusCancelled {
+		t.Errorf("what was cancelled is %s", r.Status)
+	}
+}
+
 // TestCancelTwice: a second cancel ends a run that takes its time to tidy up, and so
 // does the end of that time.
 func TestCancelTwice(t *testing.T) {

@@ -128,7 +128,7 @@ func readInt(v json.RawMessage, least, most int) (*int, error) {
 // readMS reads milliseconds.
 func readMS(v json.RawMessage, least float64, most time.Duration) (time.Duration, error) {
 	n, err := number(v)
-	if err == nil && (n < least || n > float64(most/time.Millisecond)) {
+	if err != nil || n < least || n > float64(most/time.Millisecond) {
 		err = fmt.Errorf("takes milliseconds from %v to %d, not %.40s", least, most/time.Millisecond, v)
 	}
 	return time.Duration(n * float64(time.Millisecond)), err

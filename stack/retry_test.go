@@ -177,7 +177,7 @@ func TestTimeout(t *testing.T) {
 	d := newDB(t, map[string]string{
 		"call": `module.exports = async (i, { tools }) => {
 			try { return await tools.with({ timeout: 60 }).flaky.slow(400) }
-			catch (e) { return [e.name, e.code, e instanceof TimeoutError, e instanceof Error, await tools.echo.value('on')] } }`,
+			catch (e) { return [e.name, e.message, e.code, e instanceof TimeoutError, e instanceof Error, await tools.echo.value('on')] } }`,
 		"retry": `module.exports = async (i, { tools }) => {
 			try { return await tools.with({ timeout: 300, retries: 100, backoff: 1 }).flaky.go() } catch (e) { return e.name } }`,
 		"child": `module.exports = async (i, { tools }) => {
@@ -185,11 +185,11 @@ func TestTimeout(t *testing.T) {
 		"sleeper": `module.exports = async (i, { tools }) => {
 			try { await tools.sleep(60000); return 'slept' }
 			catch (e) { console.log('caught ' + e.name); await tools.echo.value('tidy'); throw e } finally { console.log('tidied up') } }`,
-		"sleep": `module.exports = async (i, { tools }) => { try { return await tools.with({ timeout: 30 }).sleep(60000) } catch (e) { return e.name } }`,
+		"sleep": `module.exports = async (i, { tools }) => { try { return await tools.with({ timeout: 30 }).sleep(60000) } catch (e) { return e.message } }`,
 	})
 	f := &flaky{policy: quick}
 	p, _ := d.host(func(cfg *stack.Config) { cfg.Services["flaky"] = f })
-	wantResult(t, d.run(p, "call", "null"), `["TimeoutError", "TIMEOUT", true, true, "on"]`)
+	wantResult(t, d.run(p, "call", "null"), `["TimeoutError", "tools.flaky.slow took longer than 60 ms.", "TIMEOUT", true, true, "on"]`)
 	d.eventually("the late answer is counted", func() bool { return d.count(`select count(*) from amber.attempts where late`) == 1 })
 	wantResult(t, d.run(p, "child", "null"), `"TimeoutError TIMEOUT"`)
 	if n := d.count(`select count(*) from amber.logs where message in ('caught TimeoutError', 'tidied up')`); n != 2 {
@@ -198,7 +198,7 @@ func TestTimeout(t *testing.T) {
 	if n := d.count(`select count(*) from task_runs where task_name = 'sleeper' and status = 'failed' and error->>'name' = 'TimeoutError'`); n != 1 {
 		t.Error("the child's run did not fail with a TimeoutError")
 	}
-	wantResult(t, d.run(p, "sleep", "null"), `"TimeoutError"`)
+	wantResult(t, d.run(p, "sleep", "null"), `"tools.sleep took longer than 30 ms."`)
 	f.mu.Lock()
 	f.keys = nil
 	for range 1000 {
