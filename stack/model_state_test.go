@@ -139,7 +139,7 @@ func (m *model) end(host stack.Host, e stack.Ending, delivered, kept bool) bool 
 	if r == nil || r.ended() || !r.fenced(host, e.Slice) {
 		return false
 	}
-	r.Status, r.Result, r.Error, r.exact = outcomeOf(e.Reply)
+	r.Status, r.Result, r.Error, r.exact = outcomeOf(e)
 	r.Delivered, r.Host, r.Stuck, r.Replied = delivered, uuid.Nil, false, true
 	if e.TaskRun == uuid.Nil {
 		return true
@@ -165,11 +165,12 @@ func (m *model) end(host stack.Host, e stack.Ending, delivered, kept bool) bool 
 }
 
 // outcomeOf is a reply as the public columns have it, and as its caller gets it.
-func outcomeOf(reply service.Reply) (status, result, failure, exact string) {
+func outcomeOf(e stack.Ending) (status, result, failure, exact string) {
+	reply := e.Reply
 	switch {
 	case reply.Err == nil:
 		return stack.StatusCompleted, string(reply.Value), "", string(reply.Value)
-	case reply.Err.Code == service.CodeCancelled:
+	case reply.Err.Code == service.CodeCancelled && e.TaskRun == uuid.Nil: // of a task's own error nobody has cancelled it
 		return stack.StatusCancelled, "", reply.Err.Message, "error " + reply.Err.Message
 	}
 	return stack.StatusFailed, "", reply.Err.Message, "error " + reply.Err.Message

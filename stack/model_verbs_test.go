@@ -75,7 +75,7 @@ func (a answer) expect(ok bool, otherwise error, says, want any) error {
 func sorted(replies []stack.Reply) []string {
 	var out []string
 	for _, r := range replies {
-		_, _, _, exact := outcomeOf(r.Reply)
+		_, _, _, exact := outcomeOf(stack.Ending{Reply: r.Reply})
 		out = append(out, fmt.Sprintf("%s %d: %s", r.ID, r.CallID, exact))
 	}
 	slices.Sort(out)
@@ -286,7 +286,7 @@ func (w *world) answer(h stack.Host, e stack.Ending) verb {
 
 func (w *world) ending(h stack.Host, e stack.Ending, name string, late error, do func(context.Context, stack.Host, stack.Ending) (bool, error),
 	apply func(*model, stack.Host, stack.Ending) (bool, bool)) verb {
-	_, _, _, exact := outcomeOf(e.Reply)
+	_, _, _, exact := outcomeOf(e)
 	v := verb{name: fmt.Sprintf("%s on %s %s from %d%s with %s, cancels %v", name, h.Name, e.ID, e.Sequence, describe(e.Slice), exact, e.CancelOpen),
 		about: append(aboutSlice(e.Slice), e.ID),
 		do: func(ctx context.Context) (got answer) {
