@@ -84,6 +84,7 @@ func (p *Processor) ask(ctx context.Context, svc service.Service, c Child, meta 
 	type answer struct {
 		value json.RawMessage
 		err   error
+		late  bool
 	}
 	timed, cancel := context.WithDeadlineCause(ctx, c.Deadline, errTimeUp)
 	answered := make(chan answer, 1)
@@ -93,22 +94,29 @@ func (p *Processor) ask(ctx context.Context, svc service.Service, c Child, meta 
 		defer cancel()
 		defer p.calls.release()
 		value, err := p.callService(timed, svc, c, meta)
-		answered <- answer{value, err}
-		if context.Cause(timed) == errTimeUp && err == nil {
+		late := err == nil && context.Cause(timed) == errTimeUp
+		answered <- answer{value, err, late}
+		if late {
 			p.late(ctx, c, began)
 		}
 	})
+	var a answer
 	select {
-	case a := <-answered:
-		if a.err == nil || context.Cause(timed) != errTimeUp {
-			return a.value, a.err
-		}
-	case <-timed.Done():
-		if cause := context.Cause(timed); cause != errTimeUp { // ctx's own: it ends when the call is over, too
-			return nil, cause
+	case a = <-answered:
+	case <-timed.Done(): // by what has answered, too
+		select {
+		case a = <-answered:
+		default:
+			a.err = context.Cause(timed)
 		}
 	}
-	return nil, timeUp(c.Call)
+	switch cause := context.Cause(timed); {
+	case cause == errCallEnded:
+		return nil, errCallEnded
+	case cause == errTimeUp && (a.err != nil || a.late):
+		return nil, timeUp(c.Call)
+	}
+	return a.value, a.err
 }
 
 // errCallEnded is the cause of a context whose call somebody else has ended.

@@ -210,6 +210,25 @@ func TestTimeout(t *testing.T) {
 	}
 }
 
+// TestTimeoutAtOnce: a call is rejected for its time alone, and for nothing else,
+// also where its service gives up or answers at that moment.
+func TestTimeoutAtOnce(t *testing.T) {
+	t.Parallel()
+	d := newDB(t, map[string]string{
+		"all": `module.exports = async (call, { tools }) => {
+			const said = {};
+			const t = call === 'listening' ? tools.with({ timeout: 5 }).listening : tools.with({ timeout: 60000 }).echo;
+			for (let i = 0; i < 300; i++) {
+				const text = await t.value('in time').catch((e) => e.name + ': ' + e.message);
+				said[text] = (said[text] || 0) + 1;
+			}
+			return said }`,
+	})
+	p, _ := d.host(func(c *stack.Config) { c.Services["listening"] = new(listening) })
+	wantResult(t, d.run(p, "all", `"listening"`), `{"TimeoutError: tools.listening.value took longer than 5 ms.": 300}`)
+	wantResult(t, d.run(p, "all", `"echo"`), `{"in time": 300}`)
+}
+
 // TestBadOptions: what tools.with is given and is not understood rejects the call.
 func TestBadOptions(t *testing.T) {
 	t.Parallel()
