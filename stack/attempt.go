@@ -55,8 +55,8 @@ func (s *Store) Again(ctx context.Context, host Host, a Attempt) error {
 				"sequence": a.Sequence, "host": host.ID, "fence": a.fence(), "attempt": a.attempt})
 		b.Queue(`/* Again: attempt */
 			insert into amber.attempts (stack_run_id, attempt, started_at, error, next_at)
-			values (@id, @tries + 1, clock_timestamp() - make_interval(secs => @began), @error, clock_timestamp() + make_interval(secs => @after))`,
-			pgx.StrictNamedArgs{"id": a.ID, "tries": a.Tries, "began": a.Began.Seconds(), "error": json.RawMessage(failure), "after": a.After.Seconds()})
+			select id, tries, clock_timestamp() - make_interval(secs => @began), @error, due_at from public.stack_runs where id = @id`,
+			pgx.StrictNamedArgs{"id": a.ID, "began": a.Began.Seconds(), "error": json.RawMessage(failure)})
 		if a.TaskRun != uuid.Nil {
 			if err := s.settle(&b, host, a.ID, a.TaskRun, a.Slice, false); err != nil {
 				return err

@@ -25,6 +25,9 @@ type Config struct {
 	// Rest says that all has come to rest: no host has anything left to do. I4 is
 	// judged then alone.
 	Rest bool
+	// Cancelled are trees that somebody asked to end; true: and was told that they will.
+	Cancelled map[string]bool
+	Timed     map[string]bool // trees whose root has only so much time
 	// Results are exact results of root runs, as a client got them, by tree.
 	Results map[string]json.RawMessage
 }
@@ -44,6 +47,7 @@ func Audit(ctx context.Context, db Querier, cfg Config) (Report, error) {
 	for _, step := range []func(context.Context) error{
 		a.count,
 		func(ctx context.Context) error { return a.run(ctx, checks) },
+		func(ctx context.Context) error { return a.run(ctx, callChecks) },
 		func(ctx context.Context) error {
 			if !cfg.Rest {
 				return nil
@@ -67,7 +71,6 @@ type auditor struct {
 	cfg    Config
 	report Report
 	rows   map[string]*asked // rows of calls of the ledger, by id
-	paths  map[string]*asked // the same by tree and path
 }
 
 // most bounds one side of a violation, in bytes.

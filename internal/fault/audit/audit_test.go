@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/amberhost/amber/internal/fault/trees"
 	"github.com/amberhost/amber/internal/pgtest"
 	"github.com/amberhost/amber/service"
+	"github.com/amberhost/amber/stack"
 )
 
 // leaver ends while calls of all kinds are open, that of a child with a child
@@ -36,6 +38,26 @@ var leaver = trees.Tree{ID: "leaver", Path: "0", Body: []trees.Step{
 var sleeper = trees.Tree{ID: "sleeper", Path: "0", Body: []trees.Step{
 	{Op: trees.OpLedger, Method: ledger.Each, Answer: "keys"}, {Op: trees.OpSleep, MS: 3_600_000}}}
 
+// tried has calls of all kinds that are tried again, put off, or have only so much
+// time: the ledger refuses some, one child fails at first, another never ends.
+var tried = trees.Tree{ID: "tried", Path: "0", Body: []trees.Step{
+	{Op: trees.OpLedger, Method: ledger.Once, Flaky: 2, With: &trees.With{Retries: &three, Backoff: 1}},
+	{Op: trees.OpLedger, Method: ledger.Each, Flaky: ledger.Always, Catch: true, With: &trees.With{Retries: &three, Backoff: 1}},
+	{Op: trees.OpLedger, Method: ledger.Once, Delay: 3_600_000, Catch: true, With: &trees.With{Timeout: 30}},
+	{Op: trees.OpChild, With: &trees.With{Retries: &three, Backoff: 1}, Body: []trees.Step{
+		{Op: trees.OpLedger, Method: ledger.Once}, {Op: trees.OpLedger, Method: ledger.Each, Turn: true, Fails: 3}}},
+	{Op: trees.OpChild, With: &trees.With{In: 20}, Body: []trees.Step{{Op: trees.OpSleep}}},
+	{Op: trees.OpChild, Catch: true, With: &trees.With{Timeout: 60}, Body: []trees.Step{hang}},
+}}
+
+var (
+	three = 3
+	hang  = trees.Step{Op: trees.OpHang, Of: []trees.Step{{Op: trees.OpSleep, MS: 3_600_000}, {Op: trees.OpLedger, Method: ledger.Once}}}
+)
+
+// hanger does not end by itself: somebody cancels it.
+var hanger = trees.Tree{ID: "hanger", Path: "0", Body: []trees.Step{{Op: trees.OpChild, Body: []trees.Step{hang}}}}
+
 // slow asks the ledger in both ways, and gets its answers late.
 var slow = trees.Tree{ID: "slow", Path: "0", Body: []trees.Step{{Op: trees.OpAll, Of: []trees.Step{
 	{Op: trees.OpLedger, Method: ledger.Once, Delay: 1500}, {Op: trees.OpLedger, Method: ledger.Each, Delay: 1500}}}}}
@@ -48,6 +70,8 @@ func TestAudit(t *testing.T) {
 	s.start(slow)
 	s.start(leaver)
 	s.start(sleeper)
+	s.start(tried)
+	s.start(hanger)
 	for seed := range uint64(12) {
 		s.start(trees.Generate(seed, trees.Options{MS: 20}))
 	}
@@ -58,6 +82,12 @@ func TestAudit(t *testing.T) {
 		stop()
 	}
 	p, stop := s.host()
+	s.until("the hanger hangs", `select count(*) from stack_runs s join task_runs t on t.id = s.parent_task_run_id
+		where t.input->>'tree' = 'hanger' and s.service_name = 'sleep' and s.status = 'sleeping'`, 1)
+	if in, err := s.store.Cancel(t.Context(), stack.Host{}, s.roots[hanger.ID], time.Minute); err != nil || in.Ended {
+		t.Fatalf("cancel: %+v, %v", in, err)
+	}
+	s.cfg.Cancelled = map[string]bool{hanger.ID: true}
 	s.finish(p, sleeper.ID)
 	s.until("the sleeper sleeps", `select count(*) from stack_runs where status = 'sleeping'`, 1)
 	s.until("the sleeper waits", `select count(*) from stack_runs where status = 'suspended_waiting_child'`, 1)
@@ -67,7 +97,7 @@ func TestAudit(t *testing.T) {
 	if len(clean.Violations) > 0 {
 		t.Fatalf("hosts that did nothing wrong:\n%s", clean)
 	}
-	if clean.Trees != 15 || clean.Runs < 30 || clean.Calls < 60 || clean.Effects != len(s.cfg.Entries) || clean.Changes < 3*clean.Calls {
+	if clean.Trees != 17 || clean.Runs < 30 || clean.Calls < 60 || clean.Effects != len(s.cfg.Entries) || clean.Changes < 3*clean.Calls {
 		t.Errorf("counts are off:\n%s", clean)
 	}
 	if clean.Repeated < 2 {
@@ -257,6 +287,9 @@ const (
 	sleeperCall = `parent_stack_run_id = (select id from stack_runs where ` + sleeperBody + `) and service_name = 'sleep'`
 	someAnswer  = `id = (select id from stack_runs where service_name = 'ledger' and status = 'completed' order by id limit 1)`
 	someChild   = `id = (select id from stack_runs where service_name = 'tasks' and status = 'completed' and call_id is not null order by id limit 1)`
+	triedAgain  = `parent_stack_run_id = (select id from stack_runs where tries = 3 and child_task_run_id is not null)`
+	refused     = `args->0->>'tree' = 'tried' and args->0->>'path' = '0.0'`
+	late        = `args->0->>'tree' = 'tried' and args->0->>'path' = '0.2'`
 	someHost    = `'01234567-89ab-cdef-0123-456789abcdef'`
 	otherHost   = `'11234567-89ab-cdef-0123-456789abcdef'`
 )
@@ -322,6 +355,13 @@ var violations = []planted{
 	{promise: 3, check: "held and not at work, or the reverse", sql: []string{`update stack_runs set claimed_by = ` + someHost + ` where ` + sleeperBody}},
 	{promise: 3, check: "held and not at work, or the reverse", sql: []string{`update stack_runs set status = 'processing' where ` + sleeperBody}},
 	{promise: 3, check: "two rows for one call", sql: []string{copyOf(someAnswer, `'delivered', true`)}},
+	{promise: 3, check: "two rows for one call", sql: []string{copyOf(triedAgain+` and call_id = 1 and fault.execution(id, parent_stack_run_id) = 3`, `'delivered', true`)}},
+	{promise: 3, check: "a suspension that nobody could commit", sql: []string{`update stack_runs set status = 'sleeping', sequence = sequence + 1 where ` + sleeperBody}},
+	{promise: 3, check: "an end that nobody could commit", sql: []string{
+		`update stack_runs set status = 'pending_resume', deadline_at = now() + interval '1 hour' where ` + sleeperBody,
+		`update stack_runs set status = 'failed' where ` + sleeperBody}},
+	{promise: 3, check: "an end that nobody could commit", sql: []string{`update stack_runs set status = 'failed' where ` + sleeperCall}},
+	{promise: 3, check: "a row without its snapshot", quiet: true, sql: []string{`update stack_runs set first_sequence = sequence where ` + sleeperBody}},
 	{promise: 3, check: "two bodies for one run", sql: []string{copyOf(someChild, `'call_id', 1000`)}},
 
 	{promise: 4, check: "a run without a body", sql: []string{`insert into task_runs (task_name) values ('lost')`}},
@@ -333,6 +373,7 @@ var violations = []planted{
 	{promise: 4, check: "a timer did not ring", sql: []string{`update stack_runs set due_at = null where ` + sleeperCall}},
 	{promise: 4, check: "a body waits for nothing", sql: []string{`update stack_runs set status = 'cancelled', delivered = true where ` + sleeperCall}},
 	{promise: 4, check: "a wake was lost", sql: []string{`update stack_runs set status = 'completed' where ` + sleeperCall}},
+	{promise: 4, check: "nobody ends what has had its time", sql: []string{`update stack_runs set deadline_at = now() - interval '1 minute' where ` + sleeperBody}},
 	{promise: 4, check: "a call outlives its caller", sql: []string{`update stack_runs set status = 'cancelled' where ` + sleeperBody}},
 	{promise: 4, check: "an unknown status", sql: []string{`update stack_runs set status = 'napping' where ` + sleeperBody}},
 
@@ -357,6 +398,37 @@ var violations = []planted{
 		c.Entries = append(c.Entries, e)
 	}},
 	{promise: 6, check: "an effect without a call", cfg: entry(func(e *ledger.Entry) { e.StackRun = someHost })},
+	{promise: 1, check: "a call was cancelled by nobody", sql: []string{`update stack_runs set status = 'cancelled' where ` + sleeperCall}},
+	{promise: 2, check: "the task saw another reply than its call has", quiet: true, sql: []string{`update stack_runs set error = '{"code": "OTHER"}' where ` + late}},
+	{promise: 2, check: "a result after a TimeoutError", sql: []string{`insert into amber.logs (task_run_id, at, level, message)
+		select task_run_id, at, level, '@0.2 = {"n":1}' from amber.logs where message like '@0.2 ! TIMEOUT: %' limit 1`}},
+	{promise: 4, check: "a run began before its time", sql: []string{`update task_runs set scheduled_for = started_at + interval '1 second' where scheduled_for is not null`}},
+	{promise: 4, check: "a row woke before it was due", sql: []string{`update stack_runs set status = 'pending' where ` + sleeperCall}},
+	{promise: 4, check: "a try began before it was due", sql: []string{`update amber.attempts set next_at = next_at + interval '1 minute'`}},
+	{promise: 4, check: "an interrupted body ended as something else", quiet: true, sql: []string{`update stack_runs set interrupt = 'cancel' where ` + someChild}},
+	{promise: 4, check: "an interrupted body ended as something else", quiet: true, sql: []string{`update stack_runs set interrupt = 'timeout' where interrupt = 'cancel'`}},
+	{promise: 4, check: "an interrupted body began anew, or went on as if it were not", sql: []string{
+		`update stack_runs set interrupt = 'cancel' where ` + sleeperBody, `update stack_runs set interrupt = null where ` + sleeperBody}},
+	{promise: 4, check: "an interrupted body began anew, or went on as if it were not", sql: []string{
+		`update stack_runs set interrupt = 'cancel' where ` + sleeperBody, `update stack_runs set tries = 1, status = 'sleeping' where ` + sleeperBody}},
+	{promise: 4, check: "a call outlives its execution", quiet: true, sql: []string{`update stack_runs set status = 'sleeping' where ` + triedAgain}},
+	{promise: 4, check: "a run that was cancelled ended as something else", cfg: func(c *audit.Config) { c.Cancelled = map[string]bool{leaver.ID: true} }},
+	{promise: 5, check: "a tree was not played as it must be", cfg: func(c *audit.Config) { c.Cancelled = nil }},
+	{promise: 5, check: "a tree was not played as it must be", quiet: true, sql: []string{`update stack_runs set interrupt = null where interrupt = 'cancel'`}},
+
+	{promise: 6, check: "the number of tries jumped", sql: []string{`update stack_runs set tries = tries + 1 where ` + refused}},
+	{promise: 6, check: "the number of tries jumped", sql: []string{`update stack_runs set tries = 2, status = 'sleeping' where ` + sleeperBody}},
+	{promise: 6, check: "tries that were not recorded", sql: []string{`delete from amber.attempts where stack_run_id in (select id from stack_runs where ` + refused + `)`}},
+	{promise: 6, check: "tries that were not recorded", sql: []string{`update amber.attempts set attempt = attempt + 1 where attempt = 2`}},
+	{promise: 6, check: "tries that were not recorded", sql: []string{`insert into amber.attempts (stack_run_id, attempt) select id, 1 from stack_runs where ` + someAnswer}},
+	{promise: 6, check: "a call was tried more often than its task allows", quiet: true, sql: []string{`update stack_runs set tries = 4 where ` + refused}},
+	{promise: 6, check: "a call was made more often than it was taken", cfg: func(c *audit.Config) {
+		e := c.Entries[0]
+		for range 9 {
+			e.Number++
+			c.Entries = append(c.Entries, e)
+		}
+	}},
 	{promise: 6, check: "an effect of another call", cfg: entry(func(e *ledger.Entry) { e.TaskRun = someHost })},
 	{promise: 6, check: "an effect of another call", cfg: entry(func(e *ledger.Entry) { e.Ask.Path = "9" })},
 }

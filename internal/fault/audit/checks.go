@@ -68,12 +68,13 @@ var checks = []check{
 		where h.source = 'stack_runs' and h.op = 'UPDATE' and h.new_delivered and not h.old_delivered and h.parent is not null
 			and not exists (select from fault.history p where p.txid = h.txid and p.row_id = h.parent and p.source = 'stack_runs'
 				and (p.new_sequence > p.old_sequence or p.new_status in ` + endedSQL + ` and p.old_status not in ` + endedSQL + `))`},
-	{2, "an await was observed twice", "one line for it", `
+	{2, "an await was observed twice", "one line for it, in each execution", `
 		select format('run %s, %s', task_run_id, split_part(message, ' ', 1)), string_agg(left(message, 200), ' and ' order by id)
 		from amber.logs l where message like '@%' and not exists ( -- written once more by a slice that was retried
 			select from amber.attempts a join public.stack_runs s on s.id = a.stack_run_id
 			where s.child_task_run_id = l.task_run_id and a.retry is not null and l.id > a.after_line and l.id <= a.last_line)
-		group by task_run_id, split_part(message, ' ', 1) having count(*) > 1`},
+		group by task_run_id, split_part(message, ' ', 1)
+		having count(*) > 1 and count(*) > (select 1 + coalesce(max(fault.executions(id)), 0) from public.stack_runs where child_task_run_id = task_run_id)`},
 
 	{3, "a sequence number jumped", "one more for each suspension", `
 		select row_id::text, format('%s became %s', old_sequence, new_sequence) from fault.history
@@ -81,7 +82,8 @@ var checks = []check{
 	{3, "a suspension that nobody could commit", "a body that was held, or that waited", `
 		select row_id::text, format('%s (held by %s) became %s', old_status, coalesce(old_holder::text, 'nobody'), new_status)
 		from fault.history h
-		where source = 'stack_runs' and op = 'UPDATE' and new_sequence <> old_sequence and not ` + retriedSQL + ` and not (new_status = 'suspended_waiting_child'
+		where source = 'stack_runs' and op = 'UPDATE' and new_sequence <> old_sequence and not ` + retriedSQL + `
+			and not ((new_status = 'suspended_waiting_child' or new_status = 'sleeping' and new_tries = old_tries + 1)
 			and (old_status = 'processing' and old_holder is not null or old_status = 'suspended_waiting_child'))`},
 	{3, "a snapshot was committed twice", "each number once", `
 		select row_id::text, format('%s commits of snapshot %s', count(*), new_sequence) from fault.history
@@ -92,25 +94,31 @@ var checks = []check{
 		where n.source = 'snapshots' and n.op <> 'DELETE' and n.new_sequence is distinct from n.old_sequence
 			and not exists (select from fault.history s where s.txid = n.txid and s.row_id = n.row_id and s.source = 'stack_runs'
 				and s.new_sequence = n.new_sequence and s.new_sequence is distinct from s.old_sequence)`},
-	{3, "a row without its snapshot", "the snapshot of the row's sequence", `
-		select s.id::text, format('%s at %s, snapshot %s', s.status, s.sequence, coalesce(n.sequence::text, 'none'))
+	{3, "a row without its snapshot", "the snapshot of the row's sequence, none if it has yet to begin", `
+		select s.id::text, format('%s at %s since %s, snapshot %s', s.status, s.sequence, s.first_sequence, coalesce(n.sequence::text, 'none'))
 		from public.stack_runs s
 			left join lateral (select max(sequence) as sequence from amber.snapshots where stack_run_id = s.id) n on true
-		where s.sequence > s.first_sequence and s.status not in ` + endedSQL + ` and n.sequence is distinct from s.sequence`},
+		where s.sequence > 0 and s.status not in ` + endedSQL + `
+			and n.sequence is distinct from case when s.sequence > s.first_sequence then s.sequence end`},
 	{3, "a row went from host to host", "a row that is given back first", `
 		select row_id::text, format('%s, then %s', old_holder, new_holder) from fault.history
 		where source = 'stack_runs' and op = 'UPDATE' and old_holder <> new_holder`},
-	{3, "an end that nobody could commit", "a row that was held, or waited", `
+	{3, "an end that nobody could commit", "a row that was held, or waited, or had its time", `
 		select row_id::text, format('%s (held by %s) became %s', old_status, coalesce(old_holder::text, 'nobody'), new_status)
 		from fault.history
 		where source = 'stack_runs' and op = 'UPDATE' and new_status in ('completed', 'failed') and old_status not in ` + endedSQL + `
-			and not (old_status = 'processing' and old_holder is not null or old_status in ('sleeping', 'suspended_waiting_child'))`},
+			and not (old_status = 'processing' and old_holder is not null or old_status = 'suspended_waiting_child'
+				or old_status = 'sleeping' and (new_status = 'completed' or old_deadline <= at)
+				or new_status = 'failed' and (old_deadline <= at or old_interrupt = 'timeout'))`},
 	{3, "held and not at work, or the reverse", "a holder if and only if it is processing", `
 		select id::text, format('%s, held by %s', status, coalesce(claimed_by::text, 'nobody'))
 		from public.stack_runs where (status = 'processing') <> (claimed_by is not null)`},
-	{3, "two rows for one call", "one", `
-		select format('body %s, call %s', parent_stack_run_id, call_id), format('%s rows', count(*)) from public.stack_runs
-		where call_id is not null group by parent_stack_run_id, call_id having count(*) > 1`},
+	{3, "two rows for one call", "one for each execution", `
+		select format('body %s, call %s', s.parent_stack_run_id, s.call_id), format('%s rows', count(*)) from (
+			select parent_stack_run_id, call_id from public.stack_runs
+			where call_id is not null group by parent_stack_run_id, call_id having count(*) > 1) c
+		join public.stack_runs s on s.parent_stack_run_id = c.parent_stack_run_id and s.call_id = c.call_id
+		group by s.parent_stack_run_id, s.call_id, fault.execution(s.id, s.parent_stack_run_id) having count(*) > 1`},
 	{3, "two bodies for one run", "one", `
 		select child_task_run_id::text, format('%s rows', count(*)) from public.stack_runs
 		where child_task_run_id is not null group by child_task_run_id having count(*) > 1`},

@@ -16,6 +16,7 @@
 //	report.go   the promises, violations, the report as text
 //	history.go  history.sql: the triggers
 //	checks.go   what SQL alone finds, a check an entry: I1 to I4, I6
+//	calls.go    the same of calls that are tried again, timed, put off or cancelled: I1, I2, I4, I6
 //	rest.go     those that hold only when all has come to rest: I4
 //	effects.go  rows against the ledger: I1, I6
 //	played.go   trees against their oracle: I2, I5

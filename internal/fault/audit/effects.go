@@ -17,6 +17,10 @@ import (
 type asked struct {
 	ID, Run, Status, Key string
 	Tree, Path           string // "" for a call that was refused: its arguments are not shown
+	Execution            int64  // how often its caller had begun anew
+	Tries                int    // that were followed by another
+	Taken                int    // how often a host began to work for it
+	Timed                bool   // it has only so much time
 	Result, Error        json.RawMessage
 	Over                 bool           // of an execution that a retry left behind
 	Retired              []string       // keys under which a retry has it sent no more
@@ -31,6 +35,11 @@ func (a *auditor) effects(ctx context.Context) error {
 	byKey, byCall := map[string]ledger.Entry{}, map[string]ledger.Entry{}
 	for _, e := range a.cfg.Entries {
 		call, id := e.Ask.Tree+" "+e.Ask.Path, fmt.Sprintf("entry %d", e.Number)
+		row := a.rows[e.StackRun]
+		once := call // in each execution
+		if row != nil {
+			once = fmt.Sprint(call, " ", row.Execution)
+		}
 		if e.Key == "" {
 			a.found(6, "an effect without a key", id, "a key", "none, for "+call)
 		}
@@ -40,12 +49,11 @@ func (a *auditor) effects(ctx context.Context) error {
 			a.found(6, "a key of two calls", e.Key, fmt.Sprintf("what entry %d asked: %s %+v", first.Number, first.Method, first.Ask),
 				fmt.Sprintf("%s: %s %+v", id, e.Method, e.Ask))
 		}
-		row := a.rows[e.StackRun]
 		if row != nil && (row.Over || slices.Contains(row.Retired, e.Key)) { // a retry may ask once more
 			continue
 		}
-		if first, ok := byCall[call]; !ok {
-			byCall[call] = e
+		if first, ok := byCall[once]; !ok {
+			byCall[once] = e
 		} else if first.Key != e.Key {
 			a.found(6, "two keys for one call", call, fmt.Sprintf("%s, as entry %d", first.Key, first.Number), id+": "+e.Key)
 		}
@@ -63,6 +71,9 @@ func (a *auditor) effects(ctx context.Context) error {
 		if !row.Over {
 			a.checkReply(row)
 		}
+		if len(row.entries) > row.Taken {
+			a.found(6, "a call was made more often than it was taken", row.ID, fmt.Sprintf("%d times at most", row.Taken), fmt.Sprintf("%d effects", len(row.entries)))
+		}
 	}
 	return nil
 }
@@ -71,7 +82,10 @@ func (a *auditor) loadAsked(ctx context.Context) error {
 	rows, err := a.db.Query(ctx, `
 		select id::text, coalesce(parent_task_run_id::text, '') as run, status, coalesce(idempotency_key, '') as key,
 			coalesce(args->0->>'tree', '') as tree, coalesce(args->0->>'path', '') as path, result, error, call_id is null as over,
-			array(select a.key from amber.attempts a where a.stack_run_id = s.id and a.retry = 'again' and a.key is not null) as retired
+			array(select a.key from amber.attempts a where a.stack_run_id = s.id and a.retry = 'again' and a.key is not null) as retired,
+			tries, deadline_at is not null as timed, case when parent_stack_run_id is null then 0 else fault.execution(id, parent_stack_run_id) end as execution,
+			(select count(*) from fault.history h where h.row_id = s.id and h.source = 'stack_runs' and h.new_status = 'processing'
+				and h.old_status is distinct from 'processing') as taken
 		from public.stack_runs s where service_name = 'ledger'`)
 	if err != nil {
 		return fmt.Errorf("load calls: %w", err)
@@ -81,18 +95,19 @@ func (a *auditor) loadAsked(ctx context.Context) error {
 		Result, Error                    json.RawMessage
 		Over                             bool
 		Retired                          []string
+		Execution                        int64
+		Tries, Taken                     int
+		Timed                            bool
 	}
 	found, err := pgx.CollectRows(rows, pgx.RowToStructByName[row])
 	if err != nil {
 		return fmt.Errorf("load calls: %w", err)
 	}
-	a.rows, a.paths = map[string]*asked{}, map[string]*asked{}
+	a.rows = map[string]*asked{}
 	for _, r := range found {
-		c := &asked{ID: r.ID, Run: r.Run, Status: r.Status, Key: r.Key, Tree: r.Tree, Path: r.Path, Result: r.Result, Error: r.Error, Over: r.Over, Retired: r.Retired}
+		c := &asked{ID: r.ID, Run: r.Run, Status: r.Status, Key: r.Key, Tree: r.Tree, Path: r.Path, Result: r.Result, Error: r.Error,
+			Over: r.Over, Retired: r.Retired, Execution: r.Execution, Tries: r.Tries, Taken: r.Taken, Timed: r.Timed}
 		a.rows[c.ID] = c
-		if c.Path != "" && !c.Over {
-			a.paths[c.Tree+" "+c.Path] = c
-		}
 	}
 	return nil
 }
@@ -104,6 +119,9 @@ func (a *auditor) checkReply(row *asked) {
 	}
 	if row.Path == "" && row.Status == "failed" && code(row.Error) == service.CodeInvalidArgument {
 		return // refused: it was never made
+	}
+	if row.Timed && row.Status == "failed" && code(row.Error) == service.CodeTimeout {
+		return
 	}
 	for _, e := range row.entries {
 		if row.gave(e) {

@@ -15,7 +15,11 @@ create table fault.history (
   old_sequence  bigint, new_sequence  bigint,
   old_delivered boolean, new_delivered boolean,
   old_outcome   text, new_outcome   text,    -- digest of result and error, or of the bytes
-  old_key       text, new_key       text     -- key_id
+  old_key       text, new_key       text,    -- key_id
+  old_tries     int, new_tries     int,      -- that failed and were followed by another
+  old_interrupt text, new_interrupt text,
+  old_due       timestamptz,                 -- due_at
+  old_deadline  timestamptz                  -- deadline_at
 );
 create index history_row on fault.history (row_id, id);
 create index history_txid on fault.history (txid, row_id);
@@ -25,20 +29,35 @@ declare
   was text;
   is_ text;
 begin
-  if tg_op = 'UPDATE' and (old.status, old.claimed_by, old.sequence, old.delivered, old.result, old.error)
-    is not distinct from (new.status, new.claimed_by, new.sequence, new.delivered, new.result, new.error) then
+  if tg_op = 'UPDATE' and (old.status, old.claimed_by, old.sequence, old.delivered, old.result, old.error, old.tries, old.interrupt)
+    is not distinct from (new.status, new.claimed_by, new.sequence, new.delivered, new.result, new.error, new.tries, new.interrupt) then
     return null;
   end if;
   if tg_op <> 'INSERT' then was := md5(concat(old.result, '|', old.error)); end if;
   if tg_op <> 'DELETE' then is_ := md5(concat(new.result, '|', new.error)); end if;
   insert into fault.history (source, op, row_id, parent, old_status, new_status, old_holder, new_holder,
-    old_sequence, new_sequence, old_delivered, new_delivered, old_outcome, new_outcome)
+    old_sequence, new_sequence, old_delivered, new_delivered, old_outcome, new_outcome,
+    old_tries, new_tries, old_interrupt, new_interrupt, old_due, old_deadline)
   values ('stack_runs', tg_op, coalesce(new.id, old.id), coalesce(new.parent_stack_run_id, old.parent_stack_run_id),
-    old.status, new.status, old.claimed_by, new.claimed_by, old.sequence, new.sequence, old.delivered, new.delivered, was, is_);
+    old.status, new.status, old.claimed_by, new.claimed_by, old.sequence, new.sequence, old.delivered, new.delivered, was, is_,
+    old.tries, new.tries, old.interrupt, new.interrupt, old.due_at, old.deadline_at);
   return null;
 end $$;
 create trigger fault_history after insert or update or delete on public.stack_runs
   for each row execute function fault.note_stack_run();
+
+-- executions is how often a body has begun anew because it had failed, before a
+-- change if one is given; since somebody had all of it begin anew, if somebody did.
+create function fault.executions(body uuid, before bigint default null) returns bigint language sql stable as $$
+  select count(*) from fault.history h
+  where h.row_id = body and h.source = 'stack_runs' and h.new_tries > h.old_tries and (before is null or h.id < before)
+    and h.id > coalesce((select max(r.id) from fault.history r where r.row_id = body and r.source = 'retries' and r.new_status = 'anew'), 0)
+$$;
+
+-- execution is that in which a body made a call, the first being 0.
+create function fault.execution(call uuid, body uuid) returns bigint language sql stable as $$
+  select fault.executions(body, (select coalesce(min(i.id), 0) from fault.history i where i.row_id = call and i.source = 'stack_runs' and i.op = 'INSERT'))
+$$;
 
 create function fault.note_task_run() returns trigger language plpgsql security definer set search_path = '' as $$
 declare

@@ -30,12 +30,15 @@ func (a *auditor) played(ctx context.Context) error {
 		if s == nil {
 			s = new(trees.Seen)
 		}
+		_, s.Cancelled = a.cfg.Cancelled[tree.ID]
+		s.Timed = a.cfg.Timed[tree.ID]
+		a.checkAsked(tree, s)
 		verdict := tree.Check(*s)
 		for _, c := range verdict.Complaints {
 			a.found(5, "a tree was not played as it must be", tree.ID+" at "+c.Path, c.Want, c.Got)
 		}
-		for path, number := range verdict.Took {
-			a.checkTook(tree.ID, path, number, entries)
+		for _, took := range verdict.Took {
+			a.checkTook(tree.ID, took, entries)
 		}
 	}
 	for id, s := range seen {
@@ -44,14 +47,34 @@ func (a *auditor) played(ctx context.Context) error {
 	return nil
 }
 
-// checkTook compares the answer that a task saw with the reply in the row.
-func (a *auditor) checkTook(tree, path string, number int64, entries map[int64]ledger.Entry) {
-	row, e := a.paths[tree+" "+path], entries[number]
-	if number == 0 || row == nil || row.Status != "completed" && row.Status != "failed" || row.gave(e) {
+// checkAsked looks whether a tree that was to end did, and how often its calls were
+// tried.
+func (a *auditor) checkAsked(tree trees.Tree, s *trees.Seen) {
+	for _, r := range s.Runs {
+		if r.Path == tree.Path && a.cfg.Rest && a.cfg.Cancelled[tree.ID] && r.Status != "cancelled" {
+			a.found(4, "a run that was cancelled ended as something else", tree.ID, "cancelled", r.Status)
+		}
+		for _, c := range r.Calls {
+			if row := a.rows[c.ID]; row != nil && row.Tries > tree.Retries(row.Path) {
+				a.found(6, "a call was tried more often than its task allows", tree.ID+" at "+row.Path, fmt.Sprint(1+tree.Retries(row.Path)), fmt.Sprint(1+row.Tries))
+			}
+		}
+	}
+}
+
+// checkTook compares what a task saw of a call with the reply in its row.
+func (a *auditor) checkTook(tree string, took trees.Taken, entries map[int64]ledger.Entry) {
+	row := a.rows[took.Call]
+	if row == nil || row.Status != "completed" && row.Status != "failed" {
 		return
 	}
-	a.found(2, "the task saw another reply than its call has", tree+" at "+path,
-		fmt.Sprintf("%s %s%s in row %s", row.Status, row.Result, row.Error, row.ID), fmt.Sprintf("what entry %d answered", number))
+	reply := fmt.Sprintf("%s %s%s in row %s", row.Status, row.Result, row.Error, row.ID)
+	switch {
+	case took.Number > 0 && !row.gave(entries[took.Number]):
+		a.found(2, "the task saw another reply than its call has", tree+" at "+took.Path, reply, fmt.Sprintf("what entry %d answered", took.Number))
+	case took.Number == 0 && code(row.Error) != took.Code:
+		a.found(2, "the task saw another reply than its call has", tree+" at "+took.Path, reply, "the error "+took.Code)
+	}
 }
 
 // seen reads the runs of all trees from the tables, by tree.
@@ -81,8 +104,9 @@ func (a *auditor) seen(ctx context.Context) (map[string]*trees.Seen, error) {
 // loadRuns fills runs by id, and returns the tree of each.
 func (a *auditor) loadRuns(ctx context.Context, runs map[string]*trees.Run) (map[string]string, error) {
 	rows, err := a.db.Query(ctx, `
-		select id::text, coalesce(input->>'tree', ''), coalesce(input->>'path', ''), status, result, error
-		from public.task_runs where task_name = $1`, trees.TaskName)
+		select id::text, coalesce(input->>'tree', ''), coalesce(input->>'path', ''), status, result, error,
+			coalesce((select s.interrupt from public.stack_runs s where s.child_task_run_id = t.id limit 1), '')
+		from public.task_runs t where task_name = $1`, trees.TaskName)
 	if err != nil {
 		return nil, err
 	}
@@ -90,8 +114,8 @@ func (a *auditor) loadRuns(ctx context.Context, runs map[string]*trees.Run) (map
 	var id, tree string
 	var r trees.Run
 	var result, failure []byte
-	_, err = pgx.ForEachRow(rows, []any{&id, &tree, &r.Path, &r.Status, &result, &failure}, func() error {
-		run := &trees.Run{Path: r.Path, Status: r.Status, Result: append(json.RawMessage(nil), result...), Error: append(json.RawMessage(nil), failure...)}
+	_, err = pgx.ForEachRow(rows, []any{&id, &tree, &r.Path, &r.Status, &result, &failure, &r.Interrupt}, func() error {
+		run := &trees.Run{Path: r.Path, Status: r.Status, Interrupt: r.Interrupt, Result: append(json.RawMessage(nil), result...), Error: append(json.RawMessage(nil), failure...)}
 		if exact, ok := a.cfg.Results[tree]; ok && run.Path == "0" {
 			run.Result, run.Exact = exact, true
 		}
@@ -122,16 +146,16 @@ func (a *auditor) loadLines(ctx context.Context, runs map[string]*trees.Run) err
 
 func (a *auditor) loadCalls(ctx context.Context, runs map[string]*trees.Run) error {
 	rows, err := a.db.Query(ctx, `
-		select parent_task_run_id::text, call_id, service_name, method_name,
+		select parent_task_run_id::text, id::text, case when parent_stack_run_id is null then 0 else fault.execution(id, parent_stack_run_id) end as execution, call_id, service_name, method_name,
 			case service_name when 'tasks' then jsonb_build_array(args->0, jsonb_build_object('path', args->1->'path')) else args end
-		from public.stack_runs where call_id is not null and parent_task_run_id is not null order by call_id`)
+		from public.stack_runs where call_id is not null and parent_task_run_id is not null order by execution, call_id`)
 	if err != nil {
 		return err
 	}
 	var id string
 	var c trees.Call
 	var args []byte
-	_, err = pgx.ForEachRow(rows, []any{&id, &c.Number, &c.Service, &c.Method, &args}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&id, &c.ID, &c.Execution, &c.Number, &c.Service, &c.Method, &args}, func() error {
 		if r := runs[id]; r != nil {
 			call := c
 			call.Args = append(json.RawMessage(nil), args...)

@@ -32,10 +32,9 @@ var restChecks = []check{
 		from public.stack_runs p join public.stack_runs s on s.parent_stack_run_id = p.id
 		where p.status = 'suspended_waiting_child' and p.stuck_reason is null
 			and s.call_id is not null and not s.delivered and s.status in ` + endedSQL},
-	{4, "a call outlives its caller", "an end", `
-		select s.id::text, format('%s, body %s is %s', s.status, p.id, p.status)
-		from public.stack_runs s join public.stack_runs p on p.id = s.parent_stack_run_id
-		where s.status not in ` + endedSQL + ` and p.status in ` + endedSQL},
+	{4, "nobody ends what has had its time", "an end, or a body that is interrupted and has more", `
+		select id::text, format('%s, its time was over at %s', status, deadline_at) from public.stack_runs
+		where deadline_at <= clock_timestamp() and stuck_reason is null and status not in ` + endedSQL},
 	{4, "an unknown status", "one of those that stack_runs have", `
 		select id::text, status from public.stack_runs where status not in ('pending', 'pending_resume', 'pending_execution',
 			'processing', 'sleeping', 'suspended_waiting_child', 'completed', 'failed', 'cancelled')`},

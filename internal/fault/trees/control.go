@@ -1,6 +1,9 @@
 package trees
 
-import "github.com/amberhost/amber/internal/fault/ledger"
+import (
+	"github.com/amberhost/amber/internal/fault/ledger"
+	"github.com/amberhost/amber/service"
+)
 
 // What is tried again, has only so much time, or begins later.
 
@@ -103,4 +106,12 @@ func (s *Step) fails(answer any, path string) *failure {
 	default:
 		return &failure{codeAgain, text}
 	}
+}
+
+// Retries is how often the call at a path may be made again at most.
+func (t Tree) Retries(path string) int {
+	if s := find(t.Body, t.Path, path); s != nil && (s.Op != OpLedger || s.With != nil && s.With.Retries != nil) {
+		return s.retries()
+	}
+	return service.DefaultPolicy.Retries
 }

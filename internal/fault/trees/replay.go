@@ -329,7 +329,7 @@ func find(steps []Step, below, path string) *Step {
 			return &steps[i]
 		}
 		if strings.HasPrefix(path, at+".") {
-			return find(steps[i].Of, at, path)
+			return find(append(slices.Clone(steps[i].Of), steps[i].Body...), at, path) // a step has one of them
 		}
 	}
 	return nil
