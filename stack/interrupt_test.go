@@ -247,3 +247,48 @@ func TestServiceHearsOfCancel(t *testing.T) {
 	}
 	d.eventually("the service is told", func() bool { return l.ended.Load() == 1 })
 }
+
+// TestInterruptedOnce: a body that tidies up since its own time is over goes on to do
+// so when its caller is to end too.
+func TestInterruptedOnce(t *testing.T) {
+	t.Parallel()
+	d := newDB(t, map[string]string{
+		"outer": `module.exports = async (i, { tools }) => {
+			try { return await tools.with({ timeout: 1 + i }).tasks.execute('inner') } catch (e) { console.log('outer caught ' + e.name); throw e } }`,
+		"inner": `module.exports = async (i, { tools }) => {
+			try { await tools.sleep(3600000) } finally { console.log('tidied up: ' + await tools.gate.pass('all of it')) } }`,
+	})
+	for name, end := range map[string]func(*stack.Processor, stack.Run){
+		"timeout": func(*stack.Processor, stack.Run) {},
+		"cancel": func(p *stack.Processor, r stack.Run) {
+			if _, err := p.Cancel(t.Context(), r.ID); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := d.in(t)
+			g := &gate{open: make(chan struct{})}
+			p, stop := d.host(func(c *stack.Config) { c.Services["gate"], c.Grace = g, time.Hour })
+			defer stop()
+			params := stack.StartParams{Task: "outer", Input: json.RawMessage("150")}
+			if name == "timeout" {
+				params.Timeout = 600 * time.Millisecond
+			}
+			r, err := p.Start(t.Context(), params)
+			if err != nil {
+				t.Fatal(err)
+			}
+			d.stackRun(`select s.id from stack_runs s join task_runs t on t.id = s.parent_task_run_id where t.parent_run_id = $1 and s.service_name = 'gate'`, r.ID)
+			end(p, r)
+			d.stackRun(`select id from stack_runs where child_task_run_id = $1 and interrupt is not null`, r.ID)
+			close(g.open)
+			if r = d.wait(p, r.ID); r.Status == stack.StatusCompleted {
+				t.Errorf("the run is %s", r.Status)
+			}
+			if n := d.count(`select count(*) from amber.logs l join task_runs t on t.id = l.task_run_id where t.parent_run_id = $1 and l.message = 'tidied up: all of it'`, r.ID); n != 1 {
+				t.Errorf("the body below was interrupted once more:\n%s", d.dump())
+			}
+		})
+	}
+}

@@ -61,7 +61,8 @@ end $$;
 -- has begun and not ended.
 --
 -- The innermost come first: a body goes on when those below it have ended, and its
--- own time begins after theirs. One that runs learns of it when it is suspended
+-- own time begins after theirs. One that was told before, since its own time was
+-- over, is left to tidy up. One that runs learns of it when it is suspended
 -- next: whoever does that calls this again.
 create or replace function amber.interrupt(body uuid, why text, reason jsonb, grace interval) returns timestamptz language plpgsql as $$
 declare
@@ -73,11 +74,14 @@ begin
   select status into strict state from public.stack_runs where id = body;
   if state <> 'processing' then
     for call in
-      select id, status, child_task_run_id is not null or service_name = 'tasks' as is_body, sequence > first_sequence as is_begun from public.stack_runs
+      select id, status, interrupt, deadline_at, child_task_run_id is not null or service_name = 'tasks' as is_body, sequence > first_sequence as is_begun from public.stack_runs
       where parent_stack_run_id = body and status not in ('completed', 'failed', 'cancelled')
       order by call_id for update
     loop
-      if call.is_body and (call.is_begun or call.status = 'processing') then
+      if call.interrupt is not null then
+        over := greatest(over, call.deadline_at);
+        below := true;
+      elsif call.is_body and (call.is_begun or call.status = 'processing') then
         over := greatest(over, amber.interrupt(call.id, why, reason, grace));
         below := true;
       else
