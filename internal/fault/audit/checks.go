@@ -107,9 +107,9 @@ var checks = []check{
 		select row_id::text, format('%s (held by %s) became %s', old_status, coalesce(old_holder::text, 'nobody'), new_status)
 		from fault.history
 		where source = 'stack_runs' and op = 'UPDATE' and new_status in ('completed', 'failed') and old_status not in ` + endedSQL + `
-			and not (old_status = 'processing' and old_holder is not null or old_status = 'suspended_waiting_child'
+			and not coalesce(old_status = 'processing' and old_holder is not null or old_status = 'suspended_waiting_child'
 				or old_status = 'sleeping' and (new_status = 'completed' or old_deadline <= at)
-				or new_status = 'failed' and (old_deadline <= at or old_interrupt = 'timeout'))`},
+				or new_status = 'failed' and (old_deadline <= at or old_interrupt = 'timeout'), false)`},
 	{3, "held and not at work, or the reverse", "a holder if and only if it is processing", `
 		select id::text, format('%s, held by %s', status, coalesce(claimed_by::text, 'nobody'))
 		from public.stack_runs where (status = 'processing') <> (claimed_by is not null)`},

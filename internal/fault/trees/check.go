@@ -79,17 +79,11 @@ func (t Tree) Check(seen Seen) Verdict {
 	for _, e := range seen.Entries {
 		c.entries[e.Ask.Path] = append(c.entries[e.Ask.Path], e)
 	}
-	limits := 0
-	for _, may := range []bool{seen.Cancelled, seen.Timed} {
-		if may {
-			limits++
-		}
-	}
 	if c.runs[t.Path] == nil {
 		c.complain(t.Path, "a run of the root", "none")
 		return c.Verdict
 	}
-	c.play(t.Path, &Step{Body: t.Body}, nil, limits)
+	c.play(t.Path, &Step{Body: t.Body}, nil, seen.Cancelled || seen.Timed)
 	c.uncalled()
 	return c.Verdict
 }
@@ -148,15 +142,12 @@ func sorted[V any](m map[string]V) []string {
 }
 
 // play replays the run that a step called, once. It returns nil if there is no such
-// run. limits is how many may interrupt its caller.
-func (c *checker) play(path string, called *Step, give any, limits int) *replay {
+// run. limited says that its caller may be interrupted.
+func (c *checker) play(path string, called *Step, give any, limited bool) *replay {
 	if r := c.played[path]; r != nil || c.runs[path] == nil {
 		return r
 	}
-	if called.timed() {
-		limits++
-	}
-	r := &replay{checker: c, run: c.runs[path], path: path, body: called.Body, give: give, retries: called.retries(), limits: limits, open: map[string]*act{}}
+	r := &replay{checker: c, run: c.runs[path], path: path, body: called.Body, give: give, retries: called.retries(), limited: limited || called.timed(), open: map[string]*act{}}
 	c.played[path] = r
 	r.all()
 	return r

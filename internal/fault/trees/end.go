@@ -38,7 +38,7 @@ func (r *replay) checkEnd() {
 		switch {
 		case !r.endedWith(*r.err):
 			r.complain(r.path, r.err.String(), string(r.run.Error))
-		case r.again && r.limits == 0: // a try that cannot begin in time is none
+		case r.again && !r.limited: // a try that cannot begin in time is none
 			r.complain(r.path, "another try", status+" "+string(r.run.Error))
 		}
 	case r.again: // it sleeps, or slept, until the next try

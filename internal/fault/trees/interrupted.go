@@ -30,13 +30,13 @@ func interruption(path, line string) *failure {
 }
 
 // interrupts notes that a call that is open was seen to be interrupted, and reports
-// whether it may be: all those are that are open at the time.
+// whether it may be: all those are that are open at the time, and a body is once.
 func (r *replay) interrupts(a *act) bool {
 	if r.run.Interrupt == "" {
 		return false
 	}
-	if !a.hit && r.interrupted < r.limits {
-		r.interrupted++
+	if !r.interrupted {
+		r.interrupted = true
 		for _, open := range r.open {
 			open.hit = true
 		}
@@ -49,14 +49,14 @@ func (r *replay) childSays(a *act, err *failure) bool {
 	if a.Op != OpChild {
 		return false
 	}
-	child := r.play(a.path, a.Step, r.given[a.path], r.limits)
+	child := r.play(a.path, a.Step, r.given[a.path], r.limited)
 	return child != nil && !child.stopped && child.wasInterrupted() && *child.reason() == *err
 }
 
 // wasInterrupted reports whether the run ended by an interruption, perhaps before
 // this execution of its body began.
 func (r *replay) wasInterrupted() bool {
-	if r.reason() == nil || r.limits == 0 {
+	if r.reason() == nil || !r.limited {
 		return false
 	}
 	return r.run.Interrupt != "" || r.unbegun()

@@ -18,13 +18,13 @@ type replay struct {
 	path    string
 	body    []Step
 	give    any
-	retries int // how often it begins anew at most
-	limits  int // how many may interrupt it
+	retries int  // how often it begins anew at most
+	limited bool // it may be interrupted
 
 	executions  [][]string // calls of those that are over
 	again       bool       // this one is over, and there may be another
 	lines       int        // of the task, in this execution
-	interrupted int        // how often it was seen to be
+	interrupted bool       // it was seen to be
 	dead        int        // timers that do not fire therefore
 
 	saw  []any
@@ -67,7 +67,7 @@ func (r *replay) complain(path, want, got string) {
 // all replays the run and compares how it ended.
 func (r *replay) all() {
 	var others []string // lines that are not the task's own
-	if r.run.Interrupt != "" && r.limits == 0 {
+	if r.run.Interrupt != "" && !r.limited {
 		r.complain(r.path, "a run that goes on: nobody interrupts it", r.run.Interrupt)
 		return
 	}
@@ -79,7 +79,7 @@ func (r *replay) all() {
 		switch own := strings.HasPrefix(line, "@"); {
 		case r.stopped:
 			return
-		case r.limits > 0 && r.run.Interrupt != "" && strings.HasPrefix(line, "setTimeout did not fire: "):
+		case r.run.Interrupt != "" && strings.HasPrefix(line, "setTimeout did not fire: "):
 			r.dead++ // its callback is not called: whoever awaits that waits for ever
 		case !own:
 			others = append(others, line)
@@ -316,7 +316,7 @@ func (r *replay) decide(p *act, came outcome) {
 func (r *replay) forgotten() {
 	for _, path := range sorted(r.given) {
 		if step := find(r.body, r.path, path); step != nil {
-			r.play(path, step, r.given[path], r.limits)
+			r.play(path, step, r.given[path], r.limited)
 		}
 	}
 }

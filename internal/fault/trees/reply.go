@@ -36,7 +36,7 @@ func (r *replay) only(a *act, line string, came outcome) (outcome, bool) {
 }
 
 func (r *replay) child(a *act, line string) (outcome, bool) {
-	child := r.play(a.path, a.Step, r.given[a.path], r.limits)
+	child := r.play(a.path, a.Step, r.given[a.path], r.limited)
 	switch {
 	case child == nil:
 		r.complain(a.path, "a run whose result was seen", "none")
