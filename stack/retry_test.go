@@ -19,7 +19,6 @@ type flaky struct {
 	mu     sync.Mutex
 	errs   []error
 	keys   []string
-	late   int
 	policy service.Policy
 }
 
