@@ -15,7 +15,8 @@ import (
 // A run that failed can be retried: it goes on from the last snapshot of its body,
 // before the slice that failed. That slice is given the replies that it had, byte for
 // byte and in the same order, but for those that were failures: such a call is sent
-// again, under another idempotency key. A nested task that failed is retried in the
+// again, under another idempotency key, unless the task gave its own: that stands for
+// an effect, which may have come about although the call failed. A nested task that failed is retried in the
 // same way. What was open when the body ended, and was cancelled, goes on as if
 // nothing had happened, nested tasks from their beginning.
 
@@ -296,7 +297,7 @@ func queueRetried(b *batch, level []retryRow) {
 				when r.kind = 'open' and s.service_name in ('sleep', 'timer') then 'sleeping'
 				when r.kind in ('open', 'anew') and s.due_at > now() then 'sleeping' else 'pending' end,
 			due_at = case when r.kind = 'open' and s.service_name in ('sleep', 'timer') or r.kind in ('open', 'anew') and s.due_at > now() then s.due_at end,
-			idempotency_key = case when r.kind = 'again' then gen_random_uuid()::text else s.idempotency_key end,
+			idempotency_key = case when r.kind = 'again' and s.idempotency_key not like '%/%' then gen_random_uuid()::text else s.idempotency_key end,
 			sequence = case when r.kind = 'anew' then s.sequence + 1 else s.sequence end,
 			first_sequence = case when r.kind = 'anew' then s.sequence + 1 else s.first_sequence end,
 			engine = case when r.kind = 'anew' then null else s.engine end
