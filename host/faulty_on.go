@@ -11,7 +11,7 @@ import (
 	"github.com/amberhost/amber/stack"
 )
 
-// faulty gives a host of the fault harness the ledger, and short leases.
+// faulty gives a host of the fault harness the ledger, short leases and little grace.
 func faulty(c stack.Config) stack.Config {
 	if at := os.Getenv("AMBER_FAULT_LEDGER"); at != "" {
 		c.Services[ledger.Name] = ledger.Client{URL: at}
@@ -22,7 +22,7 @@ func faulty(c stack.Config) stack.Config {
 			fmt.Fprintf(os.Stderr, "AMBER_FAULT_LEASE: %v\n", err)
 			os.Exit(2)
 		}
-		c.Lease, c.Sweep, c.Tidy = lease, lease/10, lease
+		c.Lease, c.Sweep, c.Tidy, c.Grace = lease, lease/10, lease, lease
 	}
 	return c
 }

@@ -343,7 +343,7 @@ var violations = []planted{
 		`update stack_runs set status = 'suspended_waiting_child', sequence = sequence + 1 where ` + sleeperBody}},
 	{promise: 3, check: "a snapshot was committed twice", sql: []string{`insert into fault.history (source, op, row_id, old_status, new_status, old_sequence, new_sequence)
 		select source, op, row_id, old_status, new_status, old_sequence, new_sequence from fault.history where new_sequence > old_sequence and source = 'stack_runs' limit 1`}},
-	{promise: 3, check: "a snapshot without its row", sql: []string{`update amber.snapshots set sequence = sequence + 1`}},
+	{promise: 3, check: "a snapshot without its row", sql: []string{`update only amber.snapshots set sequence = sequence + 1`}},
 	{promise: 3, check: "a row without its snapshot", quiet: true, sql: []string{`delete from amber.snapshots`}},
 	{promise: 3, check: "a row without its snapshot", quiet: true, sql: []string{`update stack_runs set sequence = sequence + 1 where ` + sleeperBody}},
 	{promise: 3, check: "a row went from host to host", sql: []string{

@@ -210,6 +210,7 @@ func (p *play) serveLedger(ctx context.Context) (err error) {
 type root struct {
 	tree trees.Tree
 	run  uuid.UUID
+	fate fate
 }
 
 // play has all trees played amid faults, and waits until all are at rest.
@@ -230,8 +231,8 @@ func (p *play) play(ctx context.Context) ([]root, error) {
 	for range min(p.Flying, p.Trees) {
 		flying.Go(func() {
 			for i := range next {
-				roots[i] = root{trees.Generate(p.Seed*1_000_003+uint64(i), trees.Options{}), uuid.New()}
-				if err := p.playTree(ctx, roots[i]); err != nil {
+				roots[i] = newRoot(p.Seed*1_000_003 + uint64(i))
+				if err := p.playTree(ctx, &roots[i]); err != nil {
 					errs <- fmt.Errorf("tree %s, run %s: %w", roots[i].tree.ID, roots[i].run, err)
 					return
 				}
@@ -288,11 +289,12 @@ feed:
 	return roots, p.rest(ctx)
 }
 
-// playTree starts a tree and waits until it has ended.
-func (p *play) playTree(ctx context.Context, r root) error {
-	if err := p.start(ctx, r); err != nil {
+// playTree starts a tree, cancels it if that is its fate, and waits until it has ended.
+func (p *play) playTree(ctx context.Context, r *root) error {
+	if err := p.start(ctx, *r); err != nil {
 		return err
 	}
+	p.interrupt(ctx, r)
 	for wait := 20 * time.Millisecond; ; wait = min(2*wait, 500*time.Millisecond) {
 		var ended bool
 		err := p.database.pool.QueryRow(ctx, `select status in ('completed', 'failed', 'cancelled') from public.task_runs where id = $1`, r.run).Scan(&ended)
@@ -317,14 +319,16 @@ func (p *play) playTree(ctx context.Context, r root) error {
 // start starts a tree's run, by a client of a host or with SQL, as often as it
 // takes to be sure that it was started once.
 func (p *play) start(ctx context.Context, r root) error {
-	byClient := p.rand.IntN(2) == 0
+	byClient := p.rand.IntN(2) == 0 && !r.fate.special()
+	params := r.fate.params
+	params.Task, params.Input, params.ID = trees.TaskName, r.tree.Input(), r.run
 	for try := 0; ctx.Err() == nil; try++ {
 		var err error
 		if byClient && try < 20 {
 			err = p.ask(ctx, http.MethodPost, "/functions/v1/quickjs", map[string]any{"taskCode": trees.Code, "taskName": trees.TaskName,
 				"taskRunId": r.run, "taskInput": r.tree, "input": r.tree}, "0")
 		} else {
-			_, err = p.store.Start(ctx, stack.Host{}, stack.StartParams{Task: trees.TaskName, Input: r.tree.Input(), ID: r.run}, false)
+			_, err = p.store.Start(ctx, stack.Host{}, params, false)
 		}
 		if err == nil {
 			return nil
@@ -387,9 +391,14 @@ func (p *play) judge(ctx context.Context, roots []root) (err error) {
 	if err := p.endBroken(ctx); err != nil {
 		return err
 	}
-	cfg := audit.Config{Entries: p.ledger.Entries(), Rest: true, Results: map[string]json.RawMessage{}, Secrets: p.secrets.all(p.database)}
+	cfg := audit.Config{Entries: p.ledger.Entries(), Rest: true, Results: map[string]json.RawMessage{},
+		Cancelled: map[string]bool{}, Timed: map[string]bool{}, Secrets: p.secrets.all(p.database)}
 	for _, r := range roots {
 		cfg.Trees = append(cfg.Trees, r.tree)
+		if r.fate.cancel {
+			cfg.Cancelled[r.tree.ID] = r.fate.settled
+		}
+		cfg.Timed[r.tree.ID] = r.fate.params.Timeout > 0
 		run, err := p.store.Run(ctx, r.run)
 		if err != nil {
 			return fmt.Errorf("result of tree %s: %w", r.tree.ID, err)
