@@ -16,9 +16,9 @@ import (
 // before the slice that failed. That slice is given the replies that it had, byte for
 // byte and in the same order, but for those that were failures: such a call is sent
 // again, under another idempotency key, unless the task gave its own: that stands for
-// an effect, which may have come about although the call failed. A nested task that failed is retried in the
-// same way. What was open when the body ended, and was cancelled, goes on as if
-// nothing had happened, nested tasks from their beginning.
+// an effect, which may have come about although the call failed. A nested task that
+// failed is retried in the same way. What was open when the body ended, and was
+// cancelled, goes on as if nothing had happened, nested tasks from their beginning.
 
 // CodeNotRetryable is the code of the error for a run that cannot be retried.
 const CodeNotRetryable = "NOT_RETRYABLE"
