@@ -43,7 +43,7 @@ func (s *Store) open(ctx context.Context, host Host, r claimed) (Claim, error) {
 		return s.openCall(ctx, r, call) // which answers with the refusal
 	}
 	if r.ChildTaskRunID == nil {
-		run, err := s.bodyRun(ctx, r, name, input)
+		run, err := s.bodyRun(ctx, host, r, name, input)
 		if err != nil {
 			return Claim{}, err
 		}
@@ -179,8 +179,9 @@ func (s *Store) broughtCode(ctx context.Context, host Host, id uuid.UUID, req re
 }
 
 // bodyRun gives the body of a row that somebody else inserted its task_run: the
-// run it names as its own if that has no body yet, else a new one.
-func (s *Store) bodyRun(ctx context.Context, r claimed, task string, input json.RawMessage) (run uuid.UUID, err error) {
+// run it names as its own if that has no body yet, else a new one. ErrClaimLost if
+// host does not hold the row any more: somebody else may have given it one.
+func (s *Store) bodyRun(ctx context.Context, host Host, r claimed, task string, input json.RawMessage) (run uuid.UUID, err error) {
 	err = s.tx(ctx, "adopt stack run", func(tx pgx.Tx) error {
 		run = uuid.Nil
 		if r.ParentTaskRunID != nil && r.ParentStackRunID == nil {
@@ -198,8 +199,10 @@ func (s *Store) bodyRun(ctx context.Context, r claimed, task string, input json.
 			run = newID()
 			queueTaskRun(&b, taskRun{ID: run, Parent: orNil(r.ParentTaskRunID), Task: task, Input: input, Status: StatusProcessing})
 		}
-		b.Queue(`/* bodyRun: link */ update public.stack_runs set child_task_run_id = @run, updated_at = now() where id = @id`,
-			pgx.StrictNamedArgs{"run": run, "id": r.ID})
+		b.fenced(`/* bodyRun: link */
+			update public.stack_runs set child_task_run_id = @run, updated_at = now()
+			where id = @id and child_task_run_id is null and status = 'processing' and claimed_by = @host`,
+			pgx.StrictNamedArgs{"run": run, "id": r.ID, "host": host.ID})
 		return b.send(ctx, tx)
 	})
 	return run, err
