@@ -204,7 +204,16 @@ func (p *play) countDeaths(log string, f func()) (deaths int) {
 // armed is how many points a life is armed with: the first that it comes to ends it.
 const armed = 6
 
-// arm chooses the points of a life among those that are wanted, nil for all. Half
+// hunters: one in so many lives is for the points at which none has ended yet. It is
+// short: a run that has to be, too, has few of them.
+func (p *play) hunters() int {
+	if p.Trees < long {
+		return 12
+	}
+	return 2
+}
+
+// arm chooses the points of a life among those that are wanted, nil for all. Some
 // of the lives are for the points at which none has ended yet: they end at the
 // first of those that they come to. The others are armed with a few of any, half
 // of them those at which the fewest ended, and pass them some times.
@@ -221,7 +230,7 @@ func (p *play) arm(wanted func(string) bool) string {
 	}
 	unhit := slices.DeleteFunc(slices.Clone(candidates), func(point string) bool { return p.report.Kills[point] > 0 })
 	var list []string
-	if len(unhit) > 0 && p.rand.IntN(2) == 0 {
+	if len(unhit) > 0 && p.rand.IntN(p.hunters()) == 0 {
 		for _, point := range unhit {
 			list = append(list, point+"=1")
 		}
