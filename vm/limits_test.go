@@ -403,7 +403,7 @@ func TestClearedTimers(t *testing.T) {
 // TestDeepArguments are the task's own mistake.
 func TestDeepArguments(t *testing.T) {
 	t.Parallel()
-	out := start(t, `module.exports = async () => { let o = []; for (let i = 0; i < 20000; i++) o = [o]; await tools.a.b(o) }`, "")
+	out := start(t, `module.exports = async () => { let o = []; for (let i = 0; i < 12000; i++) o = [o]; await tools.a.b(o) }`, "")
 	wantError(t, out, service.CodeInvalidArgument, "the arguments of call 1 nest too deep")
 }
 

@@ -17,7 +17,7 @@ const treesEnv = "AMBER_TEST_TREES"
 // finds no promise broken. The long form is a command: see docs/faults.md.
 func TestPromises(t *testing.T) {
 	t.Parallel()
-	o := harness.Options{Dir: t.TempDir(), Data: pgtest.Dir(t), Seed: 1, Trees: 300, Flying: 100, Every: 600 * time.Millisecond}
+	o := harness.Options{Dir: t.TempDir(), Data: pgtest.Dir(t), Seed: 1, Trees: 300, Flying: 40, Every: 600 * time.Millisecond}
 	if text := os.Getenv(treesEnv); text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil {
