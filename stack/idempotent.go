@@ -20,8 +20,9 @@ import (
 
 // A run may be started under a key: whoever starts it again under that key gets the
 // run that is there. Keys are a task's and a caller's own. Those who are not signed
-// in have theirs in common, and whoever has the key and the input gets the run: so
-// their keys have to be such that nobody guesses them.
+// in have theirs in common, and whoever has the key and all else that was asked for
+// gets the run: so their keys have to be such that nobody guesses them. Who has the
+// key alone is not told which run it is, with whose id they could read it.
 
 // CodeIdempotencyConflict is the code of the error for a key under which something
 // else was asked for.
@@ -40,12 +41,15 @@ func (p StartParams) checkKey() *service.Error {
 		return service.Errorf(service.CodeInvalidInput, "The idempotency key is a text of 1 to %d bytes without NUL.", maxStartKey)
 	case p.ID != uuid.Nil:
 		return service.Errorf(service.CodeInvalidInput, "A run has an id of the caller's or an idempotency key, not both.")
-	case p.Caller.Owner == "" && p.Caller.Role != keys.RoleService && len(p.IdempotencyKey) < secretEnough:
+	case p.Caller.shares() && len(p.IdempotencyKey) < secretEnough:
 		return service.Errorf(service.CodeInvalidInput,
 			"From callers who are not signed in, the idempotency key has %d bytes or more: whoever has it gets the run. A random UUID will do.", secretEnough)
 	}
 	return nil
 }
+
+// shares reports whether others whom nobody tells apart from the caller have its keys too.
+func (c Caller) shares() bool { return c.Owner == "" && c.Role != keys.RoleService }
 
 // scope is whose key it is.
 func (c Caller) scope() string {
@@ -85,11 +89,19 @@ func (s *Store) started(ctx context.Context, p StartParams) (run uuid.UUID, err 
 		return uuid.Nil, nil
 	case err != nil:
 		return uuid.Nil, fmt.Errorf("look for the run of a key: %w", err)
-	case hash != nil && !bytes.Equal(hash, p.hash()):
-		return uuid.Nil, &service.Error{Code: CodeIdempotencyConflict, Status: http.StatusConflict,
-			Message: "Under this idempotency key something else was asked for: run " + run.String() + ". Give each request a key of its own, and repeat it as it was."}
+	case !bytes.Equal(hash, p.hash()): // of a row that a client inserted there is none
+		return uuid.Nil, conflict(p.Caller, run)
 	}
 	return run, nil
+}
+
+func conflict(c Caller, run uuid.UUID) *service.Error {
+	which := ""
+	if !c.shares() {
+		which = ": run " + run.String()
+	}
+	return &service.Error{Code: CodeIdempotencyConflict, Status: http.StatusConflict,
+		Message: "Under this idempotency key something else was asked for" + which + ". Give each request a key of its own, and repeat it as it was."}
 }
 
 // sameKey reports whether err says that a run's key is taken.

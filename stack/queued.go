@@ -70,6 +70,9 @@ func (p *Processor) admitStart(ctx context.Context, slot *slots, params StartPar
 		return nil
 	}
 	p.queued.Add(-1)
+	if err := params.checkKey(); err != nil {
+		return err
+	}
 	if params.IdempotencyKey != "" {
 		if run, err := p.cfg.Store.started(ctx, params); run != uuid.Nil || err != nil {
 			return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 	"unicode/utf8"
@@ -148,8 +149,11 @@ func (s *Store) Start(ctx context.Context, host Host, p StartParams, hold bool) 
 		return b.send(ctx, tx)
 	})
 	if sameKey(err) { // somebody was faster
-		run, err := s.started(ctx, p)
-		return Body{TaskRun: run, found: true}, err
+		run, errThen := s.started(ctx, p)
+		if run != uuid.Nil || errThen != nil {
+			return Body{TaskRun: run, found: true}, errThen
+		}
+		return Body{}, fmt.Errorf("start run: it was there under its key, and is gone: %w", err)
 	}
 	if taken(err) || errors.Is(err, errTaken) {
 		return Body{}, &service.Error{Code: CodeRunExists, Status: http.StatusConflict,
