@@ -54,6 +54,9 @@ var tasks = map[string]string{
 	"empty":     " ",
 	"broken":    "module.exports = () => {\n  return 1 +;\n}",
 	"number":    "module.exports = 7",
+	"tidy":      "module.exports = async (input, { tools }) => { try { await tools.sleep(3600000) } finally { await tools.sleep(3600000) } }",
+	"endless":   "module.exports = () => { for (;;); }",
+	"busy":      "module.exports = () => { const t = Date.now(); while (Date.now() < t + 300); }",
 }
 
 // slow answers nobody: who calls it waits until somebody else answers.
@@ -99,6 +102,12 @@ type served struct {
 // serve runs a processor until the test ends. One that does not work serves only.
 func (d database) serve(t *testing.T, change func(*functions.Deps), works bool) *served {
 	t.Helper()
+	return d.serveAs(t, change, func(*stack.Config) {}, works)
+}
+
+// serveAs is serve with another configuration of the processor.
+func (d database) serveAs(t *testing.T, change func(*functions.Deps), configure func(*stack.Config), works bool) *served {
+	t.Helper()
 	e, err := engine()
 	if err != nil {
 		t.Fatal(err)
@@ -109,8 +118,10 @@ func (d database) serve(t *testing.T, change func(*functions.Deps), works bool) 
 	}
 	services := functions.Services(deps)
 	services["slow"] = slow{}
-	deps.Processor = stack.NewProcessor(stack.Config{Store: d.store, Engine: e, HostName: "test", Services: services,
-		Sweep: 50 * time.Millisecond, Drain: time.Millisecond})
+	config := stack.Config{Store: d.store, Engine: e, HostName: "test", Services: services,
+		Sweep: 50 * time.Millisecond, Drain: time.Millisecond}
+	configure(&config)
+	deps.Processor = stack.NewProcessor(config)
 	if works {
 		work(t, deps.Processor)
 	}

@@ -1,10 +1,13 @@
 package functions_test
 
 import (
+	"strings"
 	"sync"
 	"testing"
 
 	"github.com/google/uuid"
+
+	"github.com/amberhost/amber/stack"
 )
 
 // TestIdempotentStart: the same request under the same key gives the run that is
@@ -33,14 +36,19 @@ func TestIdempotentStart(t *testing.T) {
 		{name: "nobody, with one that cannot", send: "POST /tasks/execute", header: "Idempotency-Key: 0199f4f2-7d5e-7a11-8a4e-2f5d3c1b9a70", body: `{"taskName":"echo"}`, status: 202, want: `{` + acceptedKeys + `}`},
 		{name: "empty", send: "POST /tasks/execute", header: service + `Idempotency-Key: ""`, body: `{"taskName":"echo"}`, status: 400, want: `{"code":"INVALID_REQUEST","...":0}`},
 		{name: "two", send: "POST /tasks/execute", header: service + key + "\n" + key, body: `{"taskName":"echo"}`, status: 400, want: `{"code":"INVALID_REQUEST","...":0}`},
+		{name: "256 bytes", send: "POST /tasks/execute", header: service + "Idempotency-Key: " + strings.Repeat("k", 256), body: `{"taskName":"echo"}`, status: 400, want: `{"code":"INVALID_INPUT","error":"*"}`},
+		{name: "255", send: "POST /tasks/execute", header: service + "Idempotency-Key: " + strings.Repeat("k", 255), body: `{"taskName":"echo"}`, status: 202, want: `{` + acceptedKeys + `}`},
+		{name: "no UTF-8", send: "POST /tasks/execute", header: service + "Idempotency-Key: \xff", body: `{"taskName":"echo"}`, status: 400, want: `{"code":"INVALID_INPUT","error":"*"}`},
+		{name: "quotes in quotes", send: "POST /tasks/execute", header: service + `Idempotency-Key: "a \"b\" \\" ` + "\nPrefer: wait=30", body: `{"taskName":"echo"}`, status: 200, want: `{"idempotency_key":"a \"b\" \\","...":0}`},
 		{name: "quickjs", send: "POST /quickjs", header: service + "Idempotency-Key: q", body: `{"taskName":"echo","input":1}`, status: 202, want: `{"...":0}`, keep: "quick=taskRunId"},
 		{name: "quickjs again", send: "POST /quickjs", header: service + "Idempotency-Key: q", body: `{"taskName":"echo","input":1}`, status: 202, want: `{"taskRunId":"{quick}","...":0}`},
 	})
+	other := d.serve(t, nil, true)
 	var runs sync.Map
 	var all sync.WaitGroup
-	for range 50 {
+	for i := range 50 {
 		all.Go(func() {
-			a := s.do(t, row{send: "POST /tasks/execute", header: service + "Idempotency-Key: at once", body: `{"taskName":"nest","input":1}`})
+			a := []*served{s, other}[i%2].do(t, row{send: "POST /tasks/execute", header: service + "Idempotency-Key: at once", body: `{"taskName":"nest","input":1}`})
 			if a.Code != 202 {
 				t.Errorf("%d %s", a.Code, a.Body)
 				return
@@ -57,6 +65,80 @@ func TestIdempotentStart(t *testing.T) {
 	}
 	if n != 1 || rows != 1 {
 		t.Errorf("50 at once were given %d runs, and there are %d", n, rows)
+	}
+}
+
+// TestStrangersKeys: who is not signed in gets the run of a key that others used for
+// the same request, and learns of no run from the key alone.
+func TestStrangersKeys(t *testing.T) {
+	t.Parallel()
+	d := newDatabase(t)
+	s := d.serve(t, nil, true)
+	const key = "Idempotency-Key: 0199f4f2-7d5e-7a11-8a4e-2f5d3c1b9a70"
+	const inserted = "Idempotency-Key: 0199f4f2-7d5e-7a11-8a4e-2f5d3c1b9a71"
+	const refused = "Under this idempotency key something else was asked for"
+	const advice = ". Give each request a key of its own, and repeat it as it was."
+	if _, err := d.pool.Exec(t.Context(), `insert into task_runs (task_name, input, caller_role, idempotency_key, status)
+		values ('echo', '1', 'anon', '0199f4f2-7d5e-7a11-8a4e-2f5d3c1b9a71', 'completed')`); err != nil {
+		t.Fatal(err)
+	}
+	s.exchange(t, []row{
+		{name: "nobody", send: "POST /tasks/execute", header: key, body: `{"taskName":"echo","input":1}`, status: 202, want: `{` + acceptedKeys + `}`, keep: "run=taskRunId"},
+		{name: "the same request", send: "POST /tasks/execute", header: key, body: `{"taskName":"echo","input":1}`, status: 202, want: `{"taskRunId":"{run}","...":0}`},
+		{name: "the key alone", send: "POST /tasks/execute", header: key + "\nPrefer: wait=30", body: `{"taskName":"echo","input":2}`, status: 409, want: `{"error":"` + refused + advice + `","code":"IDEMPOTENCY_CONFLICT"}`},
+		{name: "of a row that a client inserted", send: "POST /tasks/execute", header: inserted, body: `{"taskName":"echo","input":2}`, status: 409, want: `{"error":"` + refused + advice + `","code":"IDEMPOTENCY_CONFLICT"}`},
+		{name: "a user has keys of her own", send: "POST /tasks/execute", header: "Role: " + ada + "\n" + key, body: `{"taskName":"echo","input":2}`, status: 202, want: `{` + acceptedKeys + `}`, keep: "ada=taskRunId"},
+		{name: "and is told which run it is", send: "POST /tasks/execute", header: "Role: " + ada + "\n" + key, body: `{"taskName":"echo","input":3}`, status: 409, want: `{"error":"` + refused + `: run {ada}` + advice + `","code":"IDEMPOTENCY_CONFLICT"}`},
+	})
+}
+
+// TestStartWith is the options of a chain.
+func TestStartWith(t *testing.T) {
+	t.Parallel()
+	s := newDatabase(t).serve(t, nil, true)
+	with := func(options, rest string) string {
+		return `{"chain":[{"type":"call","property":"with","args":[` + options + `]},` + rest + `]}`
+	}
+	const echo = `{"type":"call","property":"execute","args":["echo",1]}`
+	const refused = `{"error":{"code":"*","status":400,"message":"*","...":0}}`
+	s.exchange(t, []row{
+		{name: "options", send: "POST /tasks", header: asService, body: with(`{"delay":20,"timeout":60000,"priority":3,"idempotencyKey":"w"}`, echo), status: 200, want: `{"data":{"data":1,"status":"completed","...":0}}`},
+		{name: "they count", send: "GET /tasks/runs?limit=1", header: asService, status: 200, want: `{"runs":[{"priority":3,"idempotency_key":"w","scheduled_for":"/.+/","deadline_at":"/.+/","...":0}],"...":0}`},
+		{name: "the service after them", send: "POST /tasks", header: asService, body: with(`{"delay":20,"timeout":60000,"priority":3,"idempotencyKey":"w"}`, `{"property":"tasks"},`+echo), status: 200, want: `{"data":{"data":1,"...":0}}`},
+		{name: "the same key for something else", send: "POST /tasks", header: asService, body: with(`{"idempotencyKey":"w"}`, echo), status: 409, want: `{"error":{"code":"IDEMPOTENCY_CONFLICT","...":0}}`},
+		{name: "none", send: "POST /tasks", body: with(`{}`, echo), status: 200, want: `{"data":{"data":1,"...":0}}`},
+		{name: "list", send: "POST /tasks", body: with(`{}`, `{"type":"call","property":"list"}`), status: 200, want: `{"data":{"success":true,"tasks":"*"}}`},
+		{name: "another", send: "POST /tasks", body: with(`{"retries":3}`, echo), status: 400,
+			want: `{"error":{"message":"tasks.with: there is no option \"retries\": there are delay, idempotencyKey, priority, scheduledFor, timeout.","code":"INVALID_ARGUMENT","status":400}}`},
+		{name: "no object", send: "POST /tasks", body: with(`7`, echo), status: 400, want: refused},
+		{name: "null", send: "POST /tasks", body: with(`null`, echo), status: 400, want: refused},
+		{name: "two", send: "POST /tasks", body: with(`{},{}`, echo), status: 400, want: refused},
+		{name: "no key", send: "POST /tasks", body: with(`{"idempotencyKey":7}`, echo), status: 400, want: refused},
+		{name: "no delay", send: "POST /tasks", body: with(`{"delay":"soon"}`, echo), status: 400, want: refused},
+		{name: "nothing after it", send: "POST /tasks", body: `{"chain":[{"type":"call","property":"with","args":[{}]}]}`, status: 400, want: refused},
+	})
+}
+
+// TestLater: whoever is refused because too much waits is told when to come back,
+// whatever the request looks like.
+func TestLater(t *testing.T) {
+	t.Parallel()
+	s := newDatabase(t).serveAs(t, nil, func(c *stack.Config) { c.MaxBodies, c.MaxQueued = 1, 1 }, true)
+	for _, r := range []row{
+		{send: "POST /tasks/execute", body: `{"taskName":"busy"}`, want: `{"error":"*","code":"QUEUE_FULL"}`},
+		{send: "POST /tasks", header: "Prefer: wait=0", body: `{"chain":[{"type":"call","property":"execute","args":["busy"]}]}`, want: `{"error":{"code":"QUEUE_FULL","status":429,"...":0}}`},
+		{send: "POST /quickjs", body: `{"taskName":"busy"}`, want: `{"error":"*","code":"QUEUE_FULL"}`},
+	} {
+		a := s.do(t, r)
+		for range 50 {
+			if a.Code == 429 {
+				break
+			}
+			a = s.do(t, r)
+		}
+		if problem := matches(r.want, a.Body.String()); a.Code != 429 || a.Header().Get("Retry-After") != "2" || problem != "" {
+			t.Errorf("%s %s: %d, Retry-After %q, %s", r.send, r.body, a.Code, a.Header().Get("Retry-After"), problem)
+		}
 	}
 }
 
@@ -78,32 +160,5 @@ func TestStartOptions(t *testing.T) {
 		bad("a delay that is none", `"delay":"soon"`), bad("a delay before now", `"delay":-1`), bad("a delay of ages", `"delay":1e300`), bad("eleven years", `"delay":347000000000`),
 		bad("no zone", `"scheduledFor":"2031-01-31T08:00:00"`), bad("no time", `"scheduled_for":7`), bad("both", `"delay":1,"scheduledFor":"2031-01-31T08:00:00Z"`),
 		bad("half a priority", `"priority":0.5`), bad("too much of it", `"priority":1001`), bad("no timeout", `"timeout":{}`),
-	})
-}
-
-// TestCancelEndpoint: whoever may know of a run may cancel it.
-func TestCancelEndpoint(t *testing.T) {
-	t.Parallel()
-	s := newDatabase(t).serve(t, nil, true)
-	alice, bob := uuid.NewString(), uuid.NewString()
-	s.exchange(t, []row{
-		{name: "start", send: "POST /tasks/execute", body: `{"taskName":"never"}`, status: 202, want: `{` + acceptedKeys + `}`, keep: "run=taskRunId"},
-		{name: "it waits", send: "GET /tasks/status?id={run}", status: 200, want: `{"status":"suspended","...":0}`, again: true},
-		{name: "GET changes nothing", send: "GET /tasks/cancel?id={run}", status: 405, gives: "Allow: POST, OPTIONS", want: `{"code":"METHOD_NOT_ALLOWED","...":0}`},
-		{name: "cancel", send: "POST /tasks/cancel", header: "Prefer: wait=30", body: `{"taskRunId":"{run}"}`, status: 200,
-			want: `{"success":true,"message":"Task run is cancelled.","status":"cancelled","id":"{run}","taskRunId":"{run}","task_run_id":"{run}","taskId":"{run}","cancel_requested_at":"*","error":{"name":"CancelledError","...":0},"...":0}`},
-		{name: "once more", send: "POST /tasks/cancel/{run}", status: 200, want: `{"status":"cancelled","...":0}`},
-		{name: "one that has completed", send: "POST /tasks/execute", header: "Prefer: wait=30", body: `{"taskName":"echo"}`, status: 200, want: `{"...":0}`, keep: "done=id"},
-		{name: "stays so", send: "POST /tasks/cancel", body: `{"id":"{done}"}`, status: 200, want: `{"status":"completed","message":"Task run is completed.","...":0}`},
-		{name: "of a user", send: "POST /tasks/execute", header: "Role: " + alice, body: `{"taskName":"never"}`, status: 202, want: `{"...":0}`, keep: "alice=taskRunId"},
-		{name: "another does not find it", send: "POST /tasks/cancel", header: "Role: " + bob, body: `{"id":"{alice}"}`, status: 404, want: `{"code":"TASK_RUN_NOT_FOUND","...":0}`},
-		{name: "nor does nobody", send: "POST /tasks/cancel", body: `{"id":"{alice}"}`, status: 404, want: `{"code":"TASK_RUN_NOT_FOUND","...":0}`},
-		{name: "she does", send: "POST /tasks/cancel", header: "Role: " + alice + "\nPrefer: wait=30", body: `{"task_run_id":"{alice}"}`, status: 200, want: `{"status":"cancelled","...":0}`},
-		{name: "none", send: "POST /tasks/cancel", body: `{"id":"0199f4f2-7d5e-7a11-8a4e-2f5d3c1b9a70"}`, status: 404, want: `{"code":"TASK_RUN_NOT_FOUND","...":0}`},
-		{name: "no id", send: "POST /tasks/cancel", body: `{}`, status: 400, want: `{"error":"Missing taskRunId parameter","...":0}`},
-		{name: "no body", send: "POST /tasks/cancel", status: 400, want: `{"error":"Missing taskRunId parameter","...":0}`},
-		{name: "an id that is none", send: "POST /tasks/cancel", body: `{"id":7}`, status: 400, want: `{"error":"'id' must be the id of a run, a uuid.","...":0}`},
-		{name: "no uuid", send: "POST /tasks/cancel", body: `{"id":"7"}`, status: 400, want: `{"...":0}`},
-		{name: "no object", send: "POST /tasks/cancel", body: `[]`, status: 400, want: `{"code":"INVALID_JSON","...":0}`},
 	})
 }

@@ -13,6 +13,9 @@
 //	→ the same; the call is answered with that result in place of its service
 //	GET  /quickjs  → 200 {"status": "healthy"}
 //
+// The header Idempotency-Key works where a run is started: the same request once more
+// under the same key is about the run that is there, another one is answered 409.
+//
 // Unlike with the function tasks, a run that failed answers 500, as it did in
 // the original. One that has not ended in time, 60 s or what the client prefers
 // ("Prefer: wait=10"), answers 202 with the stackRunId that it waits for.

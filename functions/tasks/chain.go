@@ -3,7 +3,10 @@ package tasks
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/amberhost/amber/functions/wire"
@@ -17,6 +20,11 @@ import (
 //
 // It hands its caller the data of an answer of 200, and throws what is under
 // error, or the bare status of any other answer. So a run that failed is data.
+//
+// tasks.with({delay: 5000}).execute("hello") sets how the run starts, as tools.with
+// does in a task: delay, timeout, scheduledFor, priority, and idempotencyKey in place
+// of the header. What is tried again is the caller's own affair: retries and backoff
+// are refused. The third argument of execute is the SDK's own, and never looked at.
 
 // chainWait is how long a chain waits for its run if the client does not say.
 const chainWait = 60 * time.Second
@@ -55,16 +63,16 @@ func (h *handler) proxy(w http.ResponseWriter, r *http.Request, id string) error
 }
 
 func (h *handler) chain(w http.ResponseWriter, r *http.Request, raw json.RawMessage) error {
-	method, args, problem := callOf(raw)
+	call, problem := callOf(raw)
 	if problem != nil {
 		refuse(w, problem)
 		return nil
 	}
 	var err error
-	if method == "list" {
+	if call.Property == "list" {
 		err = h.chainList(w, r)
 	} else {
-		err = h.chainExecute(w, r, args)
+		err = h.chainExecute(w, r, call)
 	}
 	if problem := wire.ProblemOf(err); err != nil && problem.Status < 500 {
 		refuse(w, problem)
@@ -73,33 +81,68 @@ func (h *handler) chain(w http.ResponseWriter, r *http.Request, raw json.RawMess
 	return err
 }
 
+// chainCall is what a chain calls, with the options that a step with gives it.
+type chainCall struct {
+	step
+	options wire.Object
+}
+
 // callOf returns what a chain calls. A step tasks before it means nothing.
-func callOf(raw json.RawMessage) (method string, args []json.RawMessage, _ *wire.Problem) {
+func callOf(raw json.RawMessage) (call chainCall, _ *wire.Problem) {
 	var steps []step
 	if json.Unmarshal(raw, &steps) != nil || len(steps) == 0 {
-		return "", nil, chainProblem("INVALID_CHAIN_FORMAT", "Invalid request: chain must be an array")
-	}
-	if len(steps) > 1 && steps[0].Property == "tasks" {
-		steps = steps[1:]
+		return call, chainProblem("INVALID_CHAIN_FORMAT", "Invalid request: chain must be an array")
 	}
 	for _, s := range steps {
 		if s.Type != "" && s.Type != service.StepCall && s.Type != service.StepGet {
-			return "", nil, chainProblem("CHAIN_EXECUTION_ERROR", "Unknown chain step type: "+wire.Clip(s.Type))
+			return call, chainProblem("CHAIN_EXECUTION_ERROR", "Unknown chain step type: "+wire.Clip(s.Type))
 		}
 	}
-	first := steps[0]
-	if len(steps) > 1 || first.Type == service.StepGet || first.Property != "execute" && first.Property != "list" {
-		return "", nil, chainProblem("CHAIN_EXECUTION_ERROR",
+	steps = withoutTasks(steps)
+	if len(steps) > 1 && steps[0].Property == "with" && steps[0].Type != service.StepGet {
+		var problem *wire.Problem
+		if call.options, problem = optionsOf(steps[0].Args); problem != nil {
+			return call, problem
+		}
+		steps = withoutTasks(steps[1:])
+	}
+	call.step = steps[0]
+	if len(steps) > 1 || call.Type == service.StepGet || call.Property != "execute" && call.Property != "list" {
+		return call, chainProblem("CHAIN_EXECUTION_ERROR",
 			fmt.Sprintf("Method '%s' not found: tasks has execute(name, input) and list()", wire.Clip(steps[len(steps)-1].Property)))
 	}
-	return first.Property, first.Args, nil
+	return call, nil
 }
 
-func (h *handler) chainExecute(w http.ResponseWriter, r *http.Request, args []json.RawMessage) error {
+func withoutTasks(steps []step) []step {
+	if len(steps) > 1 && steps[0].Property == "tasks" {
+		return steps[1:]
+	}
+	return steps
+}
+
+// optionsOf reads the arguments of a step with.
+func optionsOf(args []json.RawMessage) (options wire.Object, _ *wire.Problem) {
+	if len(args) != 1 || json.Unmarshal(args[0], &options) != nil || options == nil {
+		return nil, chainProblem(service.CodeInvalidArgument, "tasks.with takes one object of options.")
+	}
+	for _, name := range slices.Sorted(maps.Keys(options)) {
+		if !slices.Contains(startOptions, name) {
+			return nil, chainProblem(service.CodeInvalidArgument,
+				fmt.Sprintf("tasks.with: there is no option %q: there are %s.", wire.Clip(name), strings.Join(startOptions, ", ")))
+		}
+	}
+	return options, nil
+}
+
+// startOptions are those of a step with.
+var startOptions = []string{"delay", "idempotencyKey", "priority", "scheduledFor", "timeout"}
+
+func (h *handler) chainExecute(w http.ResponseWriter, r *http.Request, call chainCall) error {
 	body := wire.Object{}
 	for i, key := range []string{nameKeys[0], inputKeys[0]} {
-		if i < len(args) {
-			body[key] = args[i]
+		if i < len(call.Args) {
+			body[key] = call.Args[i]
 		}
 	}
 	name, err := taskName(body)
@@ -107,8 +150,15 @@ func (h *handler) chainExecute(w http.ResponseWriter, r *http.Request, args []js
 		return err
 	}
 	params := stack.StartParams{Task: name, Input: input(body)}
-	if err := wire.StartOptions(r, nil, &params); err != nil {
+	if err := wire.StartOptions(r, call.options, &params); err != nil {
 		return err
+	}
+	if call.options.Has("idempotencyKey") {
+		key, ok := call.options.String("idempotencyKey")
+		if !ok || key == "" {
+			return chainProblem(service.CodeInvalidArgument, "tasks.with: idempotencyKey is a text that is not empty.")
+		}
+		params.IdempotencyKey = key
 	}
 	run, err := h.runs.Start(r.Context(), params)
 	if err != nil {
@@ -161,6 +211,7 @@ func chainProblem(code, message string) *wire.Problem {
 
 // refuse answers with an error as the SDK's server does.
 func refuse(w http.ResponseWriter, p *wire.Problem) {
+	p.SayWhen(w.Header())
 	wire.JSON(w, p.Status, map[string]any{"error": struct {
 		Message string `json:"message"`
 		Code    string `json:"code"`

@@ -98,8 +98,13 @@ func Fail(w http.ResponseWriter, r *http.Request, log *slog.Logger, err error) {
 	if problem.Status >= 500 && !errors.Is(err, context.Canceled) {
 		log.ErrorContext(r.Context(), "request failed", "method", r.Method, "path", r.URL.Path, "err", err)
 	}
-	if wait := problem.RetryAfter; wait > 0 || problem.Status == http.StatusServiceUnavailable {
-		w.Header().Set("Retry-After", strconv.Itoa(max(1, int(wait.Round(time.Second)/time.Second))))
-	}
+	problem.SayWhen(w.Header())
 	JSON(w, problem.Status, problem)
+}
+
+// SayWhen sets Retry-After if the request may be taken later.
+func (p *Problem) SayWhen(header http.Header) {
+	if p.RetryAfter > 0 || p.Status == http.StatusServiceUnavailable || p.Status == http.StatusTooManyRequests {
+		header.Set("Retry-After", strconv.Itoa(max(1, int(p.RetryAfter.Round(time.Second)/time.Second))))
+	}
 }
