@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/google/uuid"
@@ -53,6 +54,9 @@ func (p *Processor) answer(ctx context.Context, body, taskRun uuid.UUID, task st
 			p.room.replies.add(-e.reserved)
 			e.reserved = 0
 			return e, &Attempt{ID: c.ID, Tries: c.Tries, Began: time.Since(began), Err: e.Reply.Err, After: after}
+		}
+		if c.Tries > 0 {
+			e.givenUp, e.tried = named(c.Call), c.Tries+1
 		}
 		return e, nil
 	}
@@ -167,9 +171,9 @@ var errTimeUp = errors.New("the call has had its time")
 func timeUp(c service.Call) *service.Error {
 	limit := "it may"
 	if o, _ := parseOptions(c.Options, c.Service); o.timeout > 0 {
-		limit = fmt.Sprintf("%v ms", float64(o.timeout)/float64(time.Millisecond))
+		limit = strconv.FormatFloat(float64(o.timeout)/float64(time.Millisecond), 'f', -1, 64) + " ms"
 	}
-	return &service.Error{Name: nameTimeout, Code: service.CodeTimeout, Message: fmt.Sprintf("%s took longer than %s.", display(c), limit)}
+	return &service.Error{Name: nameTimeout, Code: service.CodeTimeout, Message: fmt.Sprintf("%s took longer than %s.", named(c), limit)}
 }
 
 // late records an answer that came after its time.

@@ -173,6 +173,18 @@ func display(c service.Call) string {
 	return "tools." + c.Service + "." + c.Method()
 }
 
+// named is display with the name of the task, if the call is one of a task.
+func named(c service.Call) string {
+	if c.Service == serviceTasks {
+		if name, _, refused := executeArgs(c); refused == nil {
+			return executeOf(name)
+		}
+	}
+	return display(c)
+}
+
+func executeOf(task string) string { return "tools.tasks.execute('" + clip(task) + "')" }
+
 // unknownService is the answer to a call of a service that this host does not have.
 func unknownService(name string, known map[string]service.Service) *service.Error {
 	names := append(slices.Collect(maps.Keys(known)), serviceSleep, serviceTasks)

@@ -44,9 +44,12 @@ type Ending struct {
 	CancelOpen bool    // calls are open that nobody will wait for
 	Unsent     []Child // those of them that the last slice made: recorded, never sent
 
-	from     *frame // where late replies wait, in case this ending is not committed
-	gone     bool   // somebody else has ended the call: there is nothing to commit
-	reserved int64  // bytes of room.replies that are kept free for it
+	from    *frame // where late replies wait, in case this ending is not committed
+	givenUp string // the call that failed after more tries than one, as its task wrote it
+	tried   int    // how many they were
+
+	gone     bool  // somebody else has ended the call: there is nothing to commit
+	reserved int64 // bytes of room.replies that are kept free for it
 }
 
 // owed are the replies that nobody has committed if this ending is not committed.
@@ -96,6 +99,9 @@ func (s *Store) end(b *batch, host Host, e Ending, delivered, kept bool) error {
 			"id": e.ID, "host": host.ID, "sequence": e.Sequence, "fence": e.fence(), "interrupt": e.Interrupt, "forced": e.Forced, "attempt": e.attempt})
 	if err := s.putBytes(b, e.ID, kindReply, e.Reply); err != nil {
 		return err
+	}
+	if e.givenUp != "" {
+		queueGivenUp(b, e)
 	}
 	if e.TaskRun == uuid.Nil {
 		return nil

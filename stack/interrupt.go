@@ -107,6 +107,7 @@ type interruptible struct {
 	Begun     bool
 	Interrupt *string
 	Due       bool
+	Tries     int
 }
 
 // interrupt ends a row, or asks it to end, if wanted.
@@ -139,18 +140,22 @@ func (s *Store) endForced(ctx context.Context, tx pgx.Tx, host Host, id uuid.UUI
 	if r.CallID != nil {
 		e.CallID = uint32(*r.CallID)
 	}
+	asked := why
 	if r.Interrupt != nil {
 		why, e.Interrupt = *r.Interrupt, *r.Interrupt
 	}
-	e.Reply.Err = interruption(why)
+	e.Reply.Err = s.timeOver(ctx, tx, id, e.Parent, why)
 	if r.Run != nil {
-		e.TaskRun = *r.Run
+		e.TaskRun, e.Logs = *r.Run, forcedEnd(r, asked)
 	} else if why == interruptTimeout {
 		call, err := s.askedOf(ctx, tx, id)
 		if err != nil {
 			return err
 		}
 		e.Reply.Err = timeUp(call)
+		if tried := r.tried(); tried > 0 && r.Tries > 0 {
+			e.givenUp, e.tried = named(call), tried
+		}
 	}
 	in.Ended = true
 	resume, err := s.complete(ctx, tx, host, e)
@@ -160,12 +165,43 @@ func (s *Store) endForced(ctx context.Context, tx pgx.Tx, host Host, id uuid.UUI
 	return err
 }
 
+// timeOver is the error of a body that was interrupted. It names the call and its
+// limit, if it is that limit which was over and not the time of its caller; its own
+// awaits have been told interruption(why).
+func (s *Store) timeOver(ctx context.Context, q querier, id, caller uuid.UUID, why string) *service.Error {
+	if why != interruptTimeout || caller == uuid.Nil {
+		return interruption(why)
+	}
+	call, err := s.askedOf(ctx, q, id)
+	if err != nil {
+		return interruption(why)
+	}
+	o, err := parseOptions(call.Options, call.Service)
+	if err != nil || o.timeout == 0 {
+		return interruption(why)
+	}
+	var own bool // its caller's deadline may be its own: whichever is nearer to what it was given
+	err = q.QueryRow(ctx, `/* timeOver */
+		select coalesce(abs(extract(epoch from t.deadline_at - t.created_at) - @timeout::float8) <= abs(extract(epoch from t.deadline_at - c.deadline_at)), true)
+		from public.stack_runs s join public.task_runs t on t.id = s.child_task_run_id left join public.task_runs c on c.id = s.parent_task_run_id
+		where s.id = @id`, pgx.StrictNamedArgs{"id": id, "timeout": o.timeout.Seconds()}).Scan(&own)
+	if err != nil || !own {
+		return interruption(why)
+	}
+	return timeUp(call)
+}
+
+// querier is a pool or a transaction.
+type querier interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
 // askedOf is the call that a row is, as far as this host can tell.
-func (s *Store) askedOf(ctx context.Context, tx pgx.Tx, id uuid.UUID) (service.Call, error) {
+func (s *Store) askedOf(ctx context.Context, q querier, id uuid.UUID) (service.Call, error) {
 	var name, method string
 	var keyID *string
 	var sealed []byte
-	err := tx.QueryRow(ctx, `/* interrupt: request */
+	err := q.QueryRow(ctx, `/* interrupt: request */
 		select service_name, coalesce(method_name, ''), key_id, data
 		from public.stack_runs s left join amber.replies r on r.stack_run_id = s.id and r.kind = 'request' where s.id = @id`,
 		pgx.StrictNamedArgs{"id": id}).Scan(&name, &method, &keyID, &sealed)
@@ -189,7 +225,7 @@ func lockBoth(ctx context.Context, tx pgx.Tx, id uuid.UUID) (r interruptible, er
 	}
 	rows, err := tx.Query(ctx, `/* interrupt: row */
 		select status, parent_stack_run_id as parent, call_id, child_task_run_id as run, sequence, sequence > first_sequence as begun,
-			interrupt, coalesce(deadline_at <= clock_timestamp(), false) as due
+			interrupt, coalesce(deadline_at <= clock_timestamp(), false) as due, tries
 		from public.stack_runs where id = @id for update`, pgx.StrictNamedArgs{"id": id})
 	if err != nil {
 		return r, err
@@ -198,19 +234,19 @@ func lockBoth(ctx context.Context, tx pgx.Tx, id uuid.UUID) (r interruptible, er
 }
 
 // interruptOf is why a body is to end that host is working for, or that waits; ""
-// if it is not, or if somebody else went on with it.
-func (s *Store) interruptOf(ctx context.Context, host Host, id uuid.UUID, sequence int64) (why string, err error) {
+// if it is not, or if somebody else went on with it. knows says that it was told.
+func (s *Store) interruptOf(ctx context.Context, host Host, id uuid.UUID, sequence int64) (why string, knows bool, err error) {
 	err = s.pool.QueryRow(ctx, `/* interruptOf */
-		select coalesce(interrupt, '') from public.stack_runs where id = @id and sequence = @sequence
+		select coalesce(interrupt, ''), interrupted_at is not null from public.stack_runs where id = @id and sequence = @sequence
 			and (status = 'processing' and claimed_by = @host or status = 'suspended_waiting_child')`,
-		pgx.StrictNamedArgs{"id": id, "host": host.ID, "sequence": sequence}).Scan(&why)
+		pgx.StrictNamedArgs{"id": id, "host": host.ID, "sequence": sequence}).Scan(&why, &knows)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return "", nil
+		return "", false, nil
 	}
 	if err != nil {
-		return "", fmt.Errorf("look for an interruption: %w", err)
+		return "", false, fmt.Errorf("look for an interruption: %w", err)
 	}
-	return why, nil
+	return why, knows, nil
 }
 
 // Deadline is when a row's time is over.
@@ -320,11 +356,16 @@ func (p *Processor) interrupted(ctx context.Context, host Host, e *Ending) bool 
 	}
 	land, cancel := mustLand(ctx)
 	defer cancel()
-	why, err := p.cfg.Store.interruptOf(land, host, e.ID, e.Sequence)
+	why, knows, err := p.cfg.Store.interruptOf(land, host, e.ID, e.Sequence)
 	if err != nil || why == "" {
 		return false
 	}
-	e.Interrupt, e.Reply = why, service.Reply{Err: interruption(why)}
+	if knows {
+		e.Logs = append(e.Logs, tidiedBadly(why, e.Reply.Err)...)
+	} else {
+		e.Logs = append(e.Logs, interruptedLine(why, "It ended before it came to know of that; what it returned or threw does not count."))
+	}
+	e.Interrupt, e.Reply, e.givenUp = why, service.Reply{Err: p.cfg.Store.timeOver(land, p.cfg.Store.pool, e.ID, e.Parent, why)}, ""
 	return true
 }
 

@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -269,15 +267,19 @@ func (p *Processor) finish(ctx context.Context, f *frame, slice Slice, out *vm.O
 		p.again(ctx, f.host, serviceTasks, f, Attempt{ID: b.ID, Tries: b.Tries, Began: time.Since(b.claimedAt), Err: reply.Err, After: after, TaskRun: b.TaskRun, Slice: slice})
 		return
 	}
+	failed := reply.Err
 	if b.Interrupt != "" { // whatever the task made of it
-		reply = service.Reply{Err: interruption(b.Interrupt)}
+		reply = service.Reply{Err: p.cfg.Store.timeOver(ctx, p.cfg.Store.pool, b.ID, b.Parent, b.Interrupt)}
 	}
 	e := Ending{ID: b.ID, Parent: b.Parent, CallID: b.CallID, Reply: reply, TaskRun: b.TaskRun, Slice: slice,
 		Interrupt: b.Interrupt, CancelOpen: len(out.Open)+len(out.Cancelled) > 0, from: f}
 	for _, c := range out.Calls {
 		e.Unsent = append(e.Unsent, p.child(c, b.Depth))
 	}
-	e.Logs = append(e.Logs, leftOpen(out)...)
+	e.Logs = append(append(e.Logs, tidiedBadly(b.Interrupt, failed)...), leftOpen(out, b.Interrupt != "")...)
+	if failed != nil && b.Tries > 0 && b.Interrupt == "" {
+		e.givenUp, e.tried = executeOf(b.Task), b.Tries+1
+	}
 	e.reserved = e.size()
 	p.room.replies.add(e.reserved)
 	p.forget(f)
@@ -287,33 +289,6 @@ func (p *Processor) finish(ctx context.Context, f *frame, slice Slice, out *vm.O
 		return
 	}
 	p.complete(ctx, f.host, e)
-}
-
-// leftOpen tells the author of a task which calls it did not wait for. Calls of
-// its last slice were never sent: an await is missing, unless the task failed, at a
-// limit perhaps before it could wait. Earlier ones were, and are what a Promise.race
-// leaves.
-func leftOpen(out *vm.Outcome) []vm.Log {
-	if len(out.Open) == 0 {
-		return nil
-	}
-	if out.Err != nil {
-		return []vm.Log{{At: time.Now(), Level: "info", Message: fmt.Sprintf(
-			"The task failed while %d of its calls had no reply yet; they were cancelled.", len(out.Open))}}
-	}
-	var forgotten []string
-	for _, c := range out.Calls {
-		if slices.Contains(out.Open, c.ID) && len(forgotten) < 5 {
-			forgotten = append(forgotten, display(c.Call))
-		}
-	}
-	if len(forgotten) == 0 {
-		return []vm.Log{{At: time.Now(), Level: "info", Message: fmt.Sprintf(
-			"The task ended while %d of its calls had no reply yet; they were cancelled.", len(out.Open))}}
-	}
-	return []vm.Log{{At: time.Now(), Level: "warn", Message: fmt.Sprintf(
-		"The task ended without waiting for %s (%d of its calls had no reply yet; they were cancelled). Put await before a call whose effect matters.",
-		strings.Join(forgotten, ", "), len(out.Open))}}
 }
 
 // deliver hands a reply to its caller's body, which runs on in this goroutine

@@ -153,7 +153,7 @@ func (e *Engine) run(ctx context.Context, s *sandbox, turn *turn, frame uuid.UUI
 		s.slice.end(guestError(errNoMemory))
 	case !out.Ended && len(out.Open) == 0:
 		s.slice.end(service.Errorf(service.CodeTaskDeadlock,
-			"the task waits for a promise that nothing will settle: no call and no timer is open"))
+			"the task waits for a promise that nothing will settle: no call and no timer is open. Look for a new Promise whose resolve is never called, a timer that was cleared, or functions that wait for each other"))
 	}
 	if out.Ended {
 		return out, nil

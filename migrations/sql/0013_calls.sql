@@ -55,6 +55,14 @@ begin
   where id = run and status not in ('completed', 'failed', 'cancelled');
 end $$;
 
+-- some_names adds a name to some that are known, if that makes no long list of it.
+create or replace function amber.some_names(names text[], name text) returns text[] language sql immutable as
+$$ select case when cardinality(names) < 5 and name <> all(names) then names || name else names end $$;
+
+-- list_of is a sentence of so many, of which those are the names of some.
+create or replace function amber.list_of(names text[], n int) returns text language sql immutable as
+$$ select array_to_string(names, ', ') || case when n > cardinality(names) then ' and ' || n - cardinality(names) || ' more' else '' end || '.' $$;
+
 -- interrupt tells a body, and those below it, to end: the calls of each are
 -- rejected with a reason, and each has so long to tidy up. It returns when the time
 -- of this one is over. The caller has the body's row locked, and has seen that it
@@ -63,31 +71,51 @@ end $$;
 -- The innermost come first: a body goes on when those below it have ended, and its
 -- own time begins after theirs. One that was told before, since its own time was
 -- over, is left to tidy up. One that runs learns of it when it is suspended
--- next: whoever does that calls this again.
+-- next: whoever does that calls this again. When it learns of it, its log says so, and
+-- what became of its open calls.
 create or replace function amber.interrupt(body uuid, why text, reason jsonb, grace interval) returns timestamptz language plpgsql as $$
 declare
   over timestamptz := now();
   state text;
   call record;
   below boolean := false;
+  ended int := 0;
+  asked int := 0;
+  calls text[] := '{}'; -- the names of some of those that were called off
+  tasks text[] := '{}'; -- and of those that end first
 begin
   select status into strict state from public.stack_runs where id = body;
   if state <> 'processing' then
     for call in
-      select id, status, interrupt, deadline_at, child_task_run_id is not null or service_name = 'tasks' as is_body, sequence > first_sequence as is_begun from public.stack_runs
+      select id, status, interrupt, deadline_at, child_task_run_id is not null or service_name = 'tasks' as is_body, sequence > first_sequence as is_begun,
+        case when service_name = 'timer' then 'setTimeout' when method_name = service_name then 'tools.' || service_name
+          else coalesce((select t.task_name from public.task_runs t where t.id = child_task_run_id), 'tools.' || service_name || '.' || method_name, '?') end as name
+      from public.stack_runs
       where parent_stack_run_id = body and status not in ('completed', 'failed', 'cancelled')
       order by call_id for update
     loop
       if call.interrupt is not null then
         over := greatest(over, call.deadline_at);
         below := true;
+        asked := asked + 1;
+        tasks := amber.some_names(tasks, call.name);
       elsif call.is_body and (call.is_begun or call.status = 'processing') then
         over := greatest(over, amber.interrupt(call.id, why, reason, grace));
         below := true;
+        asked := asked + 1;
+        tasks := amber.some_names(tasks, call.name);
       else
         perform amber.end_call(call.id, reason);
+        ended := ended + 1;
+        calls := amber.some_names(calls, call.name);
       end if;
     end loop;
+    insert into amber.logs (task_run_id, stack_run_id, at, level, message)
+    select s.child_task_run_id, body, clock_timestamp(), case why when 'timeout' then 'warn' else 'info' end, (reason->>'message')
+      || case when ended > 0 then ' Its open calls were called off: ' || amber.list_of(calls, ended) else '' end
+      || case when asked > 0 then ' These end first: ' || amber.list_of(tasks, asked) else '' end
+      || case when asked > 0 then ' Then it has ' else ' It has ' end || trim_scale(extract(epoch from grace)) || ' s to tidy up.'
+    from public.stack_runs s where s.id = body and s.child_task_run_id is not null;
   end if;
   update public.stack_runs set interrupt = why, interrupted_at = case when state <> 'processing' then now() end,
     cancel_requested_at = coalesce(cancel_requested_at, now()), deadline_at = over + grace, updated_at = now(),
@@ -144,7 +172,7 @@ begin
 end $$;
 
 revoke execute on function amber.end_call(uuid, jsonb), amber.interrupt(uuid, text, jsonb, interval),
-  amber.forget_bodies(uuid[]), amber.cancel_below(uuid, jsonb) from public;
+  amber.forget_bodies(uuid[]), amber.cancel_below(uuid, jsonb), amber.some_names(text[], text), amber.list_of(text[], int) from public;
 
 create or replace function amber.delete_stack_run_parts() returns trigger language plpgsql security definer set search_path = '' as $$
 begin

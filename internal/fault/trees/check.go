@@ -147,7 +147,7 @@ func (c *checker) play(path string, called *Step, give any, limited bool) *repla
 	if r := c.played[path]; r != nil || c.runs[path] == nil {
 		return r
 	}
-	r := &replay{checker: c, run: c.runs[path], path: path, body: called.Body, give: give, retries: called.retries(), limited: limited || called.timed(), open: map[string]*act{}}
+	r := &replay{checker: c, run: c.runs[path], path: path, body: called.Body, give: give, retries: called.retries(), limited: limited || called.timed(), timeout: called.timeout(), open: map[string]*act{}}
 	c.played[path] = r
 	r.all()
 	return r

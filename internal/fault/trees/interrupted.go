@@ -2,6 +2,8 @@ package trees
 
 import (
 	"encoding/json"
+	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -67,12 +69,21 @@ func (r *replay) reason() *failure {
 	if r.run.Status != "cancelled" && r.run.Status != "failed" {
 		return nil
 	}
-	for _, f := range interruptions {
+	for _, f := range append(slices.Clone(interruptions), r.timeUp()) {
 		if r.endedWith(f) {
 			return &f
 		}
 	}
 	return nil
+}
+
+// timeUp is the error with which a call of a task rejects whose own time is over.
+// Its awaits see the other one.
+func (r *replay) timeUp() failure {
+	if r.timeout == 0 {
+		return interruptions[1]
+	}
+	return failure{codeTimeout, fmt.Sprintf("tools.tasks.execute('%s') took longer than %d ms.", TaskName, r.timeout)}
 }
 
 func (r *replay) endedWith(f failure) bool {
@@ -96,7 +107,8 @@ func (r *replay) checkInterrupted() {
 	switch status {
 	case "completed", "failed", "cancelled":
 		below := strings.Contains(r.path, ".")
-		if (status != ended || !r.endedWith(want)) && !(below && status == "cancelled" && r.endedWith(callerEnded)) {
+		late := r.run.Interrupt == "timeout" && r.endedWith(r.timeUp())
+		if (status != ended || !r.endedWith(want) && !late) && !(below && status == "cancelled" && r.endedWith(callerEnded)) {
 			r.complain(r.path, ended+" "+want.String(), status+" "+string(r.run.Error))
 		}
 	}

@@ -117,7 +117,7 @@ func TestTidiesUp(t *testing.T) {
 	seen.Cancelled = true
 	check(t, hangs, seen)
 	lines := strings.Join(runOf(seen, "0").Lines, "\n")
-	if want := "@0.0.0 ! CANCELLED: The run was cancelled.\n@0.0.1 = {\"n\":1,\"path\":\"0.0.1\",\"value\":null}\n@0.0 ! CANCELLED: The run was cancelled."; lines != want {
+	if want := "The run was cancelled. Its open calls were called off: tools.sleep. It has 60 s to tidy up.\n@0.0.0 ! CANCELLED: The run was cancelled.\n@0.0.1 = {\"n\":1,\"path\":\"0.0.1\",\"value\":null}\n@0.0 ! CANCELLED: The run was cancelled."; lines != want {
 		t.Errorf("lines\n%s\nwant\n%s", lines, want)
 	}
 	for what, line := range map[string]string{

@@ -20,6 +20,7 @@ type replay struct {
 	give    any
 	retries int  // how often it begins anew at most
 	limited bool // it may be interrupted
+	timeout int  // of the call that made it, in milliseconds; 0: none
 
 	executions  [][]string // calls of those that are over
 	again       bool       // this one is over, and there may be another
@@ -81,6 +82,7 @@ func (r *replay) all() {
 			return
 		case r.run.Interrupt != "" && strings.HasPrefix(line, "setTimeout did not fire: "):
 			r.dead++ // its callback is not called: whoever awaits that waits for ever
+		case !own && r.notice(line):
 		case !own:
 			others = append(others, line)
 		case len(others) > 0:

@@ -68,7 +68,14 @@ type With struct {
 }
 
 // timed reports whether the step's call has only so much time.
-func (s *Step) timed() bool { return s.With != nil && s.With.Timeout > 0 }
+func (s *Step) timed() bool { return s.timeout() > 0 }
+
+func (s *Step) timeout() int {
+	if s.With == nil {
+		return 0
+	}
+	return s.With.Timeout
+}
 
 // retries is how often the step's call is made again at most. It says so itself,
 // unless it is never refused.
