@@ -224,6 +224,8 @@ func labelOf(n node) string {
 	switch {
 	case n.TaskName != "":
 		return n.TaskName
+	case n.Service == "timer":
+		return "setTimeout" // as its author wrote it
 	case n.Method == "" || n.Method == n.Service:
 		return n.Service
 	}

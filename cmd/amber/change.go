@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -70,7 +71,10 @@ Calls that were answered are not made again.
 With --with-current-code it starts over, with the input that it had and the code that is
 published now.
 
-The run is watched as amber run does it, or with --detach its id printed.`,
+The run is watched as amber run does it, or with --detach its id printed.
+
+Exit status: 0 completed, 1 failed or stuck, or it cannot be retried, 2 wrong usage, 3 no host,
+130 left by Ctrl-C.`,
 		Example: example(`
 			amber retry 0197a5c0-1d2e-7f34-8a5b-6c7d8e9f0a1b
 			amber publish tasks/charge-card.js && amber retry RUN --with-current-code`),
@@ -82,7 +86,7 @@ The run is watched as amber run does it, or with --detach its id printed.`,
 			}
 			id, err := client.retry(cmd.Context(), args[0], current)
 			if err != nil {
-				return hint(fmt.Errorf("retry: %w", err))
+				return hintRetry(fmt.Errorf("retry: %w", err), args[0], client.again)
 			}
 			return p.again(cmd.Context(), client, id, detach)
 		},
@@ -104,7 +108,10 @@ func (p *program) rerunCommand() *cobra.Command {
 		Short: "Start a run again",
 		Long: `Start a new run of the same task with the same input, whatever became of the first one.
 
-It is watched as amber run does it, or with --detach its id printed.`,
+It is watched as amber run does it, or with --detach its id printed.
+
+Exit status: 0 completed, 1 failed or stuck, or there is no such run, 2 wrong usage, 3 no host,
+130 left by Ctrl-C.`,
 		Example: example(`
 			amber rerun 0197a5c0-1d2e-7f34-8a5b-6c7d8e9f0a1b`),
 		Args: oneRun,
@@ -124,6 +131,15 @@ It is watched as amber run does it, or with --detach its id printed.`,
 	cmd.Flags().BoolVarP(&detach, "detach", "d", false, "print the run's id and watch nothing")
 	host.addTo(cmd)
 	return cmd
+}
+
+// hintRetry adds the command that works for each run which cannot be retried.
+func hintRetry(err error, id, again string) error {
+	var api *apiError
+	if errors.As(err, &api) && api.Code == "NOT_RETRYABLE" {
+		return fmt.Errorf("%w\nA rerun is `%s rerun %s%s`", err, invocation(), id, again)
+	}
+	return hint(err)
 }
 
 // again watches a run whose task is not known here.

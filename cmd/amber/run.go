@@ -89,7 +89,10 @@ Exit status: 0 completed, 1 failed or stuck, 2 wrong usage, 3 no host, 130 left 
 	f.StringVar(&follow, "follow", "", "watch the run with this id instead of starting one")
 	begin.addTo(cmd)
 	host.addTo(cmd)
-	_ = cmd.RegisterFlagCompletionFunc("follow", p.completeRuns(&host)) // fails for a flag that is not there
+	_ = cmd.RegisterFlagCompletionFunc("follow", p.completeRuns(&host)) // these fail for a flag that is not there
+	for _, name := range startFlagNames {
+		_ = cmd.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions)
+	}
 	return cmd
 }
 
