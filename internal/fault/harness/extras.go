@@ -24,6 +24,16 @@ var extraTasks = map[string]string{
 	"fault-leaf": `module.exports = async (n) => n`,
 	// More nested tasks than a host counts by itself, all at once.
 	"fault-wide": `module.exports = async (n, { tools }) => (await Promise.all(Array.from({ length: n }, () => tools.tasks.execute('fault-leaf', 1)))).length`,
+	// A nested task that fails twice, each time with calls of all kinds behind it and
+	// one that is open, and is tried again.
+	"fault-again": `module.exports = async (n, { tools }) => tools.with({ retries: 2, backoff: 5 }).tasks.execute('fault-fails', n)`,
+	"fault-fails": `module.exports = async (n, { tools }) => {
+		const leaves = await Promise.all([1, 2, 3].map((i) => tools.tasks.execute('fault-leaf', i)));
+		const { turn } = await tools.with({ retries: 3, backoff: 5 }).ledger.each({ tree: 'again-' + n, path: '0', turn: true, flaky: 1 });
+		await Promise.race([tools.tasks.execute('fault-hangs'), tools.sleep(1)]);
+		if (turn < 3) throw new Error('once more');
+		return [leaves, turn] }`,
+	"fault-hangs": `module.exports = async (n, { tools }) => tools.sleep(3600000)`,
 	// A body that holds much, and changes little of it.
 	"fault-big": `module.exports = async (n, { tools }) => {
 		const held = Array.from({ length: 20000 }, (_, i) => 'item ' + i * 7919 % 20011);
@@ -85,12 +95,18 @@ func (p *play) insert(ctx context.Context, n int) {
 	state, _ := json.Marshal(map[string]any{"task_code": code, "task_name": "fault-own", "input": n})
 	id, run := uuid.New(), uuid.New()
 	var err error
-	if n%8 == 1 { // with its run
+	switch {
+	case n%16 == 13: // a run alone, for later
+		id = run
+		_, err = p.database.pool.Exec(ctx, `
+			insert into public.task_runs (id, task_name, input, status, scheduled_for) values ($1, 'fault-leaf', $2, 'queued', now() + interval '300 milliseconds')`,
+			run, json.RawMessage(fmt.Sprint(n)))
+	case n%8 == 1: // with its run
 		_, err = p.database.pool.Exec(ctx, `
 			with run as (insert into public.task_runs (id, task_name, input, status) values ($2, 'fault-own', $3, 'processing'))
 			insert into public.stack_runs (id, parent_task_run_id, service_name, method_name, args, vm_state) values ($1, $2, 'tasks', 'execute', '[]', $4)`,
 			id, run, json.RawMessage(fmt.Sprint(n)), json.RawMessage(state))
-	} else {
+	default:
 		_, err = p.database.pool.Exec(ctx, `
 			insert into public.stack_runs (id, service_name, method_name, args, vm_state) values ($1, 'tasks', 'execute', '[]', $2)`, id, json.RawMessage(state))
 	}

@@ -62,13 +62,17 @@ func (p *play) ask(ctx context.Context, method, path string, body any, wait stri
 
 // visit does now and then what leads hosts to points that no tree leads to.
 func (p *play) visit(ctx context.Context) {
+	wide := 0
 	for n := 0; ctx.Err() == nil; n++ {
 		pause(ctx, 100*time.Millisecond)
 		switch {
+		case n%60 == 10 && wide <= int(p.ended.Load())/100: // they are much work
+			wide++
+			p.startExtra(ctx, "fault-wide", 280, "280")
+		case n%20 == 15:
+			p.startExtra(ctx, "fault-again", n, "[[1,2,3],3]")
 		case n%100 == 3:
 			p.insertBroken(ctx)
-		case n%60 == 10:
-			p.startExtra(ctx, "fault-wide", 280, "280")
 		case n%20 == 4:
 			p.startExtra(ctx, "fault-big", 20, "20")
 		case n%10 == 6:
