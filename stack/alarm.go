@@ -59,9 +59,9 @@ func (p *Processor) ring(ctx context.Context, body uuid.UUID) {
 		}
 		host := p.currentHost()
 		for _, a := range due {
-			if a.timer() && p.ringing.acquire(ctx, uuid.Nil) == nil {
+			if a.timer() && p.waking.acquire(ctx, body) == nil {
 				p.post(ctx, host, a.ending())
-				p.ringing.release()
+				p.waking.release()
 			}
 		}
 		if body == uuid.Nil {

@@ -94,16 +94,20 @@ func (s *Store) Late(ctx context.Context, id uuid.UUID, began time.Duration) err
 }
 
 // WakeDue makes up to limit calls and bodies pending that have slept long enough,
-// and returns how many. Timers are answered instead: see [Store.Timers].
+// and returns how many. Those of one body are apart in the order of claims, as calls
+// are that were left to any host. Timers are answered instead: see [Store.Timers].
 func (s *Store) WakeDue(ctx context.Context, limit int) (int, error) {
 	tag, err := s.pool.Exec(ctx, `/* WakeDue */
 		with due as (
-			select id from public.stack_runs
+			select id, parent_stack_run_id, call_id, due_at from public.stack_runs
 			where status = 'sleeping' and due_at <= now() and service_name not in ('sleep', 'timer')
 			order by due_at limit @limit for update skip locked
+		), turns as (
+			select id, row_number() over (partition by coalesce(parent_stack_run_id, id) order by due_at, call_id) as turn from due
 		)
-		update public.stack_runs s set status = 'pending', due_at = null, turn_at = now(), updated_at = now() from due where s.id = due.id`,
-		pgx.StrictNamedArgs{"limit": limit})
+		update public.stack_runs s set status = 'pending', due_at = null, turn_at = now() + make_interval(secs => turn * @every::float8), updated_at = now()
+		from turns where s.id = turns.id`,
+		pgx.StrictNamedArgs{"limit": limit, "every": turnEvery.Seconds()})
 	if err != nil {
 		return 0, fmt.Errorf("wake what is due: %w", err)
 	}

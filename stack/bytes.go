@@ -23,7 +23,7 @@ type request struct {
 	service.Call
 	Code  string     `json:"code,omitempty"`  // given with the request; "" for a published task's
 	Depth int        `json:"depth,omitempty"` // of a task: how many others it is nested in
-	Root  *uuid.UUID `json:"root,omitempty"`  // the run of the first of them
+	Root  *uuid.UUID `json:"root,omitempty"`  // of what a task called: the run of the first of those it is nested in
 
 	Refused *service.Error `json:"refused,omitempty"` // what it was answered when it was made, in case that was lost
 }

@@ -61,6 +61,14 @@ type Claim struct {
 // Task reports whether the row asks for a task.
 func (c Claim) Task() bool { return c.row.ServiceName == serviceTasks }
 
+// group is whom the row takes turns with: the calls of one run.
+func (c Claim) group() uuid.UUID {
+	if c.row.ParentTaskRunID != nil {
+		return *c.row.ParentTaskRunID
+	}
+	return c.ID
+}
+
 // ClaimKind says which rows are wanted.
 type ClaimKind int
 
@@ -82,6 +90,7 @@ var errStuck = errors.New("stuck")
 // CallClaim is a call of a service whose answer is owed to its caller's body.
 type CallClaim struct {
 	ID, Parent, TaskRun uuid.UUID
+	Root                uuid.UUID // the run that TaskRun is nested in, or TaskRun
 	CallID              uint32
 	Call                service.Call
 	Task                string // that made the call

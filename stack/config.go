@@ -72,13 +72,18 @@ type Processor struct {
 	queue    slots                      // for service calls at hand, those in flight included
 	suspects slots                      // for bodies during which hosts were lost
 	calls    places                     // for service calls in flight
-	ringing  places                     // for answering timers
-	resuming places                     // for bodies on the way from the tables to their next commit
+	waking   places                     // for answering timers, and for bodies on the way from the tables to their next commit
 	reading  chan struct{}              // slots for reading bodies and calls from the tables
 	queued   atomic.Int64               // runs that wait for a host, about
-	drains   atomic.Bool
-	ready    chan struct{} // closed when this host is registered
-	stopped  chan struct{} // closed when Run takes no more jobs
+	started  atomic.Int64               // when a run was started here, in Unix nanoseconds
+
+	// Of the sweep alone.
+	counted   time.Time // when queued was
+	scheduled time.Time // when all that is due was read
+
+	drains  atomic.Bool
+	ready   chan struct{} // closed when this host is registered
+	stopped chan struct{} // closed when Run takes no more jobs
 
 	mu       sync.Mutex
 	frames   map[uuid.UUID]*frame
@@ -94,8 +99,6 @@ type Processor struct {
 
 const (
 	callsQueued = 4         // times MaxCalls that service calls may be at hand
-	ringers     = 4         // that answer timers at once: many may be due at the same moment, and others want connections too
-	resumers    = 8         // bodies on the way from the tables to their next commit, for the same reason
 	readers     = 8         // that read bodies and calls from the tables at once
 	usualReply  = 256 << 10 // bytes that are kept free for a reply whose service does not say how large one may be, at most
 )
@@ -116,12 +119,14 @@ func NewProcessor(cfg Config) *Processor {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Processor{
+	p := &Processor{
 		cfg: cfg, jobs: make(chan func(context.Context)), wake: make(chan struct{}, 1),
 		room: newRoom(cfg.Memory), nested: nested{most: cfg.MaxNested, left: map[uuid.UUID]int{}}, bodies: slots{most: cfg.MaxBodies - cfg.MaxBodies/4}, starts: slots{most: cfg.MaxBodies / 4}, queue: slots{most: cfg.MaxCalls}, suspects: slots{most: 1},
-		calls: places{most: cfg.MaxCalls}, ringing: places{most: ringers}, resuming: places{most: resumers}, reading: make(chan struct{}, readers), ready: make(chan struct{}), stopped: make(chan struct{}),
+		calls: places{most: cfg.MaxCalls}, waking: places{most: mostWakers()}, reading: make(chan struct{}, readers), ready: make(chan struct{}), stopped: make(chan struct{}),
 		frames: map[uuid.UUID]*frame{}, inFlight: map[uuid.UUID]string{}, waiters: map[uuid.UUID]map[chan struct{}]struct{}{}, unwatched: make(chan struct{}, 1), alarms: map[uuid.UUID]*alarms{}, deadlines: map[uuid.UUID]*time.Timer{}, asked: map[uuid.UUID]context.CancelCauseFunc{},
 	}
+	p.waking.fewer = p.wakers
+	return p
 }
 
 func orDefault[T comparable](v, def T) T {

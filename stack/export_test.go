@@ -28,3 +28,6 @@ func (s *Store) LoadSnapshot(ctx context.Context, b *Body) error {
 	}
 	return s.loadSnapshot(ctx, b)
 }
+
+// Wakers is how many bodies are on the way from the tables at once, at most.
+func Wakers() int { return mostWakers() }

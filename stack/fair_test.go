@@ -29,6 +29,7 @@ func (c *counted) Call(ctx context.Context, _ service.Call, _ service.Meta) (jso
 
 var fairTasks = map[string]string{
 	"wide":    `module.exports = async (n, { tools }) => (await Promise.all(Array.from({ length: n }, () => tools.tasks.execute('leaf')))).length`,
+	"delayed": `module.exports = async (n, { tools }) => (await Promise.all(Array.from({ length: n }, () => tools.with({ delay: 3000 }).tasks.execute('leaf')))).length`,
 	"calls":   `module.exports = async (n, { tools }) => (await Promise.all(Array.from({ length: n }, () => tools.counted.go()))).length`,
 	"leaf":    `module.exports = async (i, { tools }) => await tools.counted.go()`,
 	"trivial": `module.exports = async (i, { tools }) => await tools.echo.value(i)`,
@@ -42,7 +43,7 @@ func TestFair(t *testing.T) {
 		task  string
 		n     string
 		hosts int
-	}{{"wide", "800", 1}, {"wide", "800", 2}, {"calls", "800", 1}} {
+	}{{"wide", "800", 1}, {"wide", "800", 2}, {"calls", "800", 1}, {"calls", "800", 2}, {"delayed", "800", 1}} {
 		t.Run(c.task, func(t *testing.T) {
 			t.Parallel()
 			d := newDB(t, fairTasks)

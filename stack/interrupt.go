@@ -373,11 +373,16 @@ func (p *Processor) interrupted(ctx context.Context, host Host, e *Ending) bool 
 func (p *Processor) wakeDue(ctx context.Context) {
 	land, cancel := mustLand(ctx)
 	defer cancel()
-	n, err := p.cfg.Store.WakeDue(land, 10*batchSize)
-	if err != nil {
-		p.cfg.Log.Warn("wake what is due", "err", err)
-	}
-	if n > 0 {
-		p.nudge()
+	for {
+		n, err := p.cfg.Store.WakeDue(land, 100*batchSize)
+		if err != nil {
+			p.cfg.Log.Warn("wake what is due", "err", err)
+		}
+		if n > 0 {
+			p.nudge()
+		}
+		if n < 100*batchSize {
+			return
+		}
 	}
 }

@@ -31,16 +31,16 @@ func (s *Store) open(ctx context.Context, host Host, r claimed) (Claim, error) {
 	}
 	call := req.Call
 	if req.Refused != nil {
-		c, err := s.openCall(ctx, r, call)
+		c, err := s.openCall(ctx, r, req)
 		c.Call.Refused = req.Refused
 		return c, err
 	}
 	if call.Service != serviceTasks {
-		return s.openCall(ctx, r, call)
+		return s.openCall(ctx, r, req)
 	}
 	name, input, refused := executeArgs(call)
 	if refused != nil {
-		return s.openCall(ctx, r, call) // which answers with the refusal
+		return s.openCall(ctx, r, req) // which answers with the refusal
 	}
 	if r.ChildTaskRunID == nil {
 		run, err := s.bodyRun(ctx, host, r, name, input)
@@ -64,9 +64,12 @@ func (s *Store) open(ctx context.Context, host Host, r claimed) (Claim, error) {
 }
 
 // openCall loads on whose behalf a call is made.
-func (s *Store) openCall(ctx context.Context, r claimed, call service.Call) (Claim, error) {
-	c := CallClaim{ID: r.ID, Parent: orNil(r.ParentStackRunID), TaskRun: orNil(r.ParentTaskRunID), Call: call,
+func (s *Store) openCall(ctx context.Context, r claimed, req request) (Claim, error) {
+	c := CallClaim{ID: r.ID, Parent: orNil(r.ParentStackRunID), TaskRun: orNil(r.ParentTaskRunID), Call: req.Call,
 		Tries: r.Tries, Deadline: r.deadline()}
+	if c.Root = c.TaskRun; req.Root != nil {
+		c.Root = *req.Root
+	}
 	if r.CallID != nil {
 		c.CallID = uint32(*r.CallID)
 	}

@@ -142,24 +142,37 @@ func (p *Processor) search(ctx, work context.Context) error {
 			p.cfg.Log.Info("go on with what waited for a key that this host has", "rows", freed)
 		}
 	}
+	more := true
 	if err == nil {
-		err = p.claim(ctx, work, suspects)
+		more, err = p.claim(ctx, work, suspects)
 	}
 	if err == nil {
-		err = p.countQueued(ctx)
+		err = p.countQueued(ctx, more)
 	}
 	return errors.Join(err, p.schedule(ctx))
 }
 
+// The sweep reads so much of what is due within the next two of them. In between,
+// when it searches the tables for another reason, the first of it is enough.
+const (
+	mostDue  = 500 * batchSize
+	firstDue = 10 * batchSize
+)
+
 // schedule has what is due within the next two sweeps be done when it is.
 func (p *Processor) schedule(ctx context.Context) error {
 	p.forgetRung()
-	timers, err := p.cfg.Store.Timers(ctx, 2*p.cfg.Sweep, 10*batchSize)
+	most := firstDue
+	if time.Since(p.scheduled) >= p.cfg.Sweep {
+		most, p.scheduled = mostDue, time.Now()
+	}
+	timers, err := p.cfg.Store.Timers(ctx, 2*p.cfg.Sweep, most)
 	p.remind(timers...)
 	if err != nil {
+		p.scheduled = time.Time{}
 		return err
 	}
-	deadlines, err := p.cfg.Store.Deadlines(ctx, 2*p.cfg.Sweep, 10*batchSize)
+	deadlines, err := p.cfg.Store.Deadlines(ctx, 2*p.cfg.Sweep, most)
 	for _, d := range deadlines {
 		p.expect(d, time.Now().Add(d.In))
 	}
@@ -167,8 +180,8 @@ func (p *Processor) schedule(ctx context.Context) error {
 }
 
 // claim takes what there are slots for, and one suspect, if there are any and none
-// is at hand.
-func (p *Processor) claim(ctx, work context.Context, suspects bool) error {
+// is at hand. left says that bodies may wait for which there were no slots.
+func (p *Processor) claim(ctx, work context.Context, suspects bool) (left bool, err error) {
 	if suspects && p.suspects.try(1) {
 		host := p.currentHost()
 		claims, err := p.cfg.Store.Claim(ctx, host, ClaimSuspects, 1)
@@ -176,7 +189,7 @@ func (p *Processor) claim(ctx, work context.Context, suspects bool) error {
 			p.suspects.give()
 		}
 		if err != nil {
-			return err
+			return true, err
 		}
 		for _, c := range claims {
 			p.cfg.Log.Warn("working for a task during which hosts were lost", "stack_run", c.ID)
@@ -191,12 +204,16 @@ func (p *Processor) claim(ctx, work context.Context, suspects bool) error {
 		more = false
 		for _, kind := range p.kinds() {
 			if kind.limit == 0 {
+				left = left || kind.ClaimKind == ClaimBodies
 				continue
 			}
 			host := p.currentHost()
 			claims, err := p.cfg.Store.Claim(ctx, host, kind.ClaimKind, kind.limit)
 			if err != nil {
-				return err
+				return true, err
+			}
+			if kind.ClaimKind != ClaimCalls {
+				left = len(claims) == kind.limit
 			}
 			for _, c := range claims {
 				p.slotsOf(c).take()
@@ -205,7 +222,7 @@ func (p *Processor) claim(ctx, work context.Context, suspects bool) error {
 			more = more || len(claims) == kind.limit
 		}
 	}
-	return nil
+	return left, nil
 }
 
 // claimKind is how many rows of a kind this host can take now.
@@ -246,14 +263,14 @@ func (p *Processor) resume(ctx context.Context, host Host, c Claim) {
 		done()
 		return
 	}
-	if p.resuming.acquire(ctx, c.ID) != nil {
+	entered, err := p.wakes(ctx, c.group())
+	if err != nil {
 		done()
 		return
 	}
-	entered := sync.OnceFunc(p.resuming.release)
 	defer entered()
 	var f *frame
-	err := p.read(ctx, func() error {
+	err = p.read(ctx, func() error {
 		err := p.cfg.Store.Open(ctx, host, &c)
 		if err == nil && c.Body != nil {
 			f = p.newFrame(host, c.Body)
@@ -287,7 +304,7 @@ func (p *Processor) answerClaimed(ctx context.Context, host Host, c Claim) {
 		return
 	}
 	ch := p.child(vm.Call{ID: c.Call.CallID, Call: c.Call.Call}, 0)
-	ch.ID, ch.Sent, ch.Tries, ch.Deadline, ch.Group = c.Call.ID, c.Call.Key, c.Call.Tries, c.Call.Deadline, c.Call.TaskRun
+	ch.ID, ch.Sent, ch.Tries, ch.Deadline, ch.Group = c.Call.ID, c.Call.Key, c.Call.Tries, c.Call.Deadline, c.Call.Root
 	if c.Call.Refused != nil {
 		ch.Refused = c.Call.Refused
 	}

@@ -2,7 +2,9 @@ package stack
 
 import (
 	"context"
+	"runtime"
 	"sync"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -12,7 +14,8 @@ import (
 // places are for so many things at once. Those who wait for one wait in groups that
 // take turns. It is safe for concurrent use.
 type places struct {
-	most int
+	most  int
+	fewer func() int // if not nil, how many there are at the moment; at least 1, at most most
 
 	mu      sync.Mutex
 	taken   int
@@ -22,7 +25,7 @@ type places struct {
 // acquire waits for a place. The caller gives it back with release.
 func (p *places) acquire(ctx context.Context, group uuid.UUID) error {
 	p.mu.Lock()
-	if p.taken < p.most {
+	if p.taken < p.now() {
 		p.taken++
 		p.mu.Unlock()
 		return nil
@@ -46,25 +49,65 @@ func (p *places) acquire(ctx context.Context, group uuid.UUID) error {
 	return context.Cause(ctx)
 }
 
+// now is how many places there are.
+func (p *places) now() int {
+	if p.fewer != nil {
+		return p.fewer()
+	}
+	return p.most
+}
+
 func (p *places) release() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.next()
 }
 
-// next gives a place that is given back to whoever's turn it is.
+// next gives a place that is given back, and those that have come up meanwhile, to
+// whoever's turn it is.
 func (p *places) next() {
-	if p.waiting.Len() > 0 {
-		close(p.waiting.Pop())
-		return
-	}
 	p.taken--
+	for p.taken < p.now() && p.waiting.Len() > 0 {
+		close(p.waiting.Pop())
+		p.taken++
+	}
 }
 
 func (p *places) busy() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.taken
+}
+
+// wakers is how many timers are answered, and bodies on the way from the tables to
+// their next commit, at once. Thousands may be due at the same moment, and runs that
+// are started meanwhile share processors and connections with these: they leave half
+// of the processors to them. See BenchmarkTimers.
+func (p *Processor) wakers() int {
+	if time.Since(time.Unix(0, p.started.Load())) < startedLately {
+		return max(1, runtime.GOMAXPROCS(0)/2)
+	}
+	return mostWakers()
+}
+
+func mostWakers() int { return max(4, 2*runtime.GOMAXPROCS(0)) }
+
+// startedLately is how long after the start of a run more are looked out for.
+const startedLately = 250 * time.Millisecond
+
+// wakePatience is how long a body keeps its place among them. One that computes for
+// long takes turns with others at the processors, and keeps nobody from waking.
+const wakePatience = 250 * time.Millisecond
+
+// wakes waits for a place for a body that comes from the tables. Whoever brings it
+// calls entered when it has committed, any number of times.
+func (p *Processor) wakes(ctx context.Context, group uuid.UUID) (entered func(), err error) {
+	if err := p.waking.acquire(ctx, group); err != nil {
+		return nil, err
+	}
+	release := sync.OnceFunc(p.waking.release)
+	late := time.AfterFunc(wakePatience, release)
+	return func() { late.Stop(); release() }, nil
 }
 
 // half is how many calls of a kind one suspension may have made here at once, of so

@@ -30,8 +30,10 @@ import (
 // that too many runs wait already.
 func (p *Processor) Start(ctx context.Context, params StartParams) (Run, error) {
 	host, bytes := p.currentHost(), int64(len(params.Input)+len(params.Code))
+	p.started.Store(time.Now().UnixNano())
 	slot := p.startSlot(params)
-	if err := p.admitStart(ctx, slot, params); err != nil {
+	counted, err := p.admitStart(ctx, slot, params)
+	if err != nil {
 		return Run{}, err
 	}
 	hold := slot != nil
@@ -40,6 +42,9 @@ func (p *Processor) Start(ctx context.Context, params StartParams) (Run, error) 
 		hold = false
 	}
 	body, err := p.cfg.Store.Start(ctx, host, params, hold)
+	if counted && (err != nil || body.found) {
+		p.queued.Add(-1)
+	}
 	submitted := err == nil && hold && !body.found && p.submit(func(ctx context.Context) {
 		defer p.vacate(slot)
 		f := p.newFrame(host, &body)
@@ -348,14 +353,14 @@ func (p *Processor) complete(ctx context.Context, host Host, e Ending) {
 // hold runs a body that a commit has given to this host.
 func (p *Processor) hold(ctx context.Context, host Host, id uuid.UUID) {
 	done := p.working(id, "about to be read")
-	if p.resuming.acquire(ctx, id) != nil {
+	entered, err := p.wakes(ctx, id)
+	if err != nil {
 		done()
 		return
 	}
-	entered := sync.OnceFunc(p.resuming.release)
 	defer entered()
 	var f *frame
-	err := p.read(ctx, func() error {
+	err = p.read(ctx, func() error {
 		body, err := p.cfg.Store.Held(ctx, host, id)
 		if err == nil {
 			f = p.newFrame(host, body)

@@ -47,36 +47,45 @@ func (s *Store) Queued(ctx context.Context, most int) (n int, err error) {
 	return n, nil
 }
 
-// countQueued notes how many runs wait.
-func (p *Processor) countQueued(ctx context.Context) error {
-	if p.bodies.free() > 0 { // else all that waits has just been taken
+// countQueued notes how many runs wait. left says that some may.
+func (p *Processor) countQueued(ctx context.Context, left bool) error {
+	if !left {
 		p.queued.Store(0)
+		return nil
+	}
+	if time.Since(p.counted) < countEvery {
 		return nil
 	}
 	n, err := p.cfg.Store.Queued(ctx, p.cfg.MaxQueued)
 	if err == nil {
 		p.queued.Store(int64(n))
+		p.counted = time.Now()
 	}
 	return err
 }
 
+// countEvery is how long a count is right enough: a busy host searches the tables a
+// hundred times a second, and to count tens of thousands of rows takes as long as to
+// begin some of them.
+const countEvery = queuePatience / 2
+
 // admitStart refuses a run that finds no slot and too many waiting, unless it is
-// there already.
-func (p *Processor) admitStart(ctx context.Context, slot *slots, params StartParams) error {
+// there already. If it is to wait with the others, it is counted.
+func (p *Processor) admitStart(ctx context.Context, slot *slots, params StartParams) (counted bool, err error) {
 	if slot != nil || params.sleeps() || !p.running() {
-		return nil
+		return false, nil
 	}
 	if p.queued.Add(1) <= int64(p.cfg.MaxQueued) {
-		return nil
+		return true, nil
 	}
 	p.queued.Add(-1)
 	if err := params.checkKey(); err != nil {
-		return err
+		return false, err
 	}
 	if params.IdempotencyKey != "" {
 		if run, err := p.cfg.Store.started(ctx, params); run != uuid.Nil || err != nil {
-			return err
+			return false, err
 		}
 	}
-	return queueFull()
+	return false, queueFull()
 }

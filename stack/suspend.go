@@ -253,9 +253,9 @@ func (s *Store) queueChild(b *batch, host Host, sp Suspension, c Child) error {
 			"service": text(c.Call.Service), "method": text(c.Call.Method()), "args": args, "status": status,
 			"claimed_by": claimed, "call_id": int64(c.CallID), "due": due, "at": nullTime(c.At), "key": c.key(sp.Task),
 			"priority": c.Priority, "left": secondsUntil(c.Deadline), "turn": (time.Duration(c.Turn) * turnEvery).Seconds()})
-	asked := request{Call: c.Call, Refused: c.Refused}
+	asked := request{Call: c.Call, Root: &sp.Root, Refused: c.Refused}
 	if c.TaskRun != uuid.Nil {
-		asked.Depth, asked.Root = sp.Depth+1, &sp.Root
+		asked.Depth = sp.Depth + 1
 	}
 	return s.putBytes(b, c.ID, kindRequest, asked)
 }

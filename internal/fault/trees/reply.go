@@ -53,10 +53,11 @@ func (r *replay) child(a *act, line string) (outcome, bool) {
 }
 
 func (r *replay) ledger(a *act, line string) (outcome, bool) {
-	if a.Refuse {
+	late := a.timed() && strings.HasPrefix(line, "@"+a.path+" ! "+codeTimeout+": ")
+	switch {
+	case a.Refuse && !late:
 		return r.refused(a, line, codeInvalidArgument)
-	}
-	if a.timed() && (a.Delay == never || strings.HasPrefix(line, "@"+a.path+" ! "+codeTimeout+": ")) {
+	case late || a.timed() && a.Delay == never:
 		return r.refused(a, line, codeTimeout) // though it was never asked, perhaps
 	}
 	entries := r.asked(a.path)
