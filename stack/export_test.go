@@ -31,3 +31,6 @@ func (s *Store) LoadSnapshot(ctx context.Context, b *Body) error {
 
 // Wakers is how many bodies are on the way from the tables at once, at most.
 func Wakers() int { return mostWakers() }
+
+// SliceOf is the slice that a host runs of a body which it holds.
+func SliceOf(b *Body) Slice { return (&frame{body: b}).slice(nil) }
