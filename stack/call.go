@@ -30,8 +30,8 @@ func (p *Processor) child(c vm.Call, depth int) Child {
 		return ch
 	}
 	ch.Key, ch.Policy = o.key, o.policy(p.policy(c.Call))
-	if ch.Timeout = o.timeout; ch.Timeout > 0 {
-		ch.Deadline = time.Now().Add(ch.Timeout)
+	if o.timeout > 0 {
+		ch.Deadline = time.Now().Add(o.timeout)
 	}
 	for i, arg := range c.Args() {
 		if err := checkJSONB(arg); err != nil {
@@ -51,7 +51,7 @@ func (p *Processor) child(c vm.Call, depth int) Child {
 		}
 		ch.After, ch.At = o.delay, o.at
 		if o.priority != nil {
-			ch.Priority = *o.priority
+			ch.Priority, ch.prioritized = *o.priority, true
 		}
 	case serviceSleep, serviceTimer:
 		if len(c.Steps) != 1 || c.Steps[0].Property != "" {
@@ -83,14 +83,10 @@ func (p *Processor) policy(c service.Call) service.Policy {
 // inherit gives a call what its caller's body has: a nested task its time too.
 func (c *Child) inherit(b *Body) {
 	c.Group = b.Root
-	if c.TaskRun == uuid.Nil {
-		c.Priority = b.Priority
-		return
-	}
-	if o, _ := parseOptions(c.Call.Options, c.Call.Service); o.priority == nil {
+	if !c.prioritized {
 		c.Priority = b.Priority
 	}
-	if !b.Deadline.IsZero() && (c.Deadline.IsZero() || b.Deadline.Before(c.Deadline)) {
+	if c.TaskRun != uuid.Nil && !b.Deadline.IsZero() && (c.Deadline.IsZero() || b.Deadline.Before(c.Deadline)) {
 		c.Deadline = b.Deadline
 	}
 }

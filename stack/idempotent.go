@@ -59,8 +59,11 @@ func (c Caller) scope() string {
 	return c.Role
 }
 
-// hash tells what was asked for under the key.
+// hash tells what was asked for under the key, if there is one.
 func (p StartParams) hash() []byte {
+	if p.IdempotencyKey == "" {
+		return nil
+	}
 	h := sha256.New()
 	if p.Input == nil {
 		p.Input = []byte("null")

@@ -96,7 +96,7 @@ func (s *Store) Start(ctx context.Context, host Host, p StartParams, hold bool) 
 	if p.sleeps() {
 		hold = false
 	}
-	body := Body{Priority: p.Priority, claimedAt: time.Now(), ID: newID(), TaskRun: p.ID, Task: p.Task, Code: p.Code, Input: p.Input, Caller: p.Caller, Held: hold}
+	body := Body{ID: newID(), TaskRun: p.ID, Task: p.Task, Code: p.Code, Input: p.Input, Caller: p.Caller, Priority: p.Priority, Held: hold, claimedAt: time.Now()}
 	if p.ID == uuid.Nil {
 		body.TaskRun = newID()
 	}

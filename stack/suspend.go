@@ -40,9 +40,10 @@ type Child struct {
 	Sent     string         // what it sees all the same, if the row says so
 	Policy   service.Policy // how it is tried again
 	Tries    int            // that failed before this one
-	Timeout  time.Duration  // how long it may take in all; 0: any time
 	Deadline time.Time      // when its time is over, by this host's clock; zero: never
-	Priority int            // of a nested task
+	Priority int            // the caller's, unless the task gave a nested one its own
+
+	prioritized bool // it did
 
 	Left  bool      // to any host: it is born pending
 	Turn  int       // how many of the calls that were left with it come before it, from 1

@@ -118,7 +118,8 @@ begin
     from public.stack_runs s where s.id = body and s.child_task_run_id is not null;
   end if;
   update public.stack_runs set interrupt = why, interrupted_at = case when state <> 'processing' then now() end,
-    cancel_requested_at = coalesce(cancel_requested_at, now()), deadline_at = over + grace, updated_at = now(),
+    cancel_requested_at = case when why = 'cancel' then coalesce(cancel_requested_at, now()) else cancel_requested_at end,
+    deadline_at = over + grace, updated_at = now(),
     status = case when state = 'suspended_waiting_child' and not below then 'pending_resume' else state end
   where id = body;
   return over + grace;
