@@ -79,7 +79,7 @@ func TestLargeBodiesAmongHosts(t *testing.T) {
 	f.add()
 	var runs []uuid.UUID
 	for range 3 {
-		runs = append(runs, d.enqueue("drowsy", `{"times":40}`))
+		runs = append(runs, d.enqueue("drowsy", `{"times":20}`))
 	}
 	most := 0
 	reach := func(calls int) {
@@ -88,16 +88,16 @@ func TestLargeBodiesAmongHosts(t *testing.T) {
 			return d.count(`select count(*) from stack_runs where call_id is not null and status = 'completed'`) >= calls
 		})
 	}
-	reach(60)
+	reach(30)
 	f.add()
 	f.remove(syscall.SIGKILL)
-	reach(120)
+	reach(60)
 	f.add()
 	f.remove(syscall.SIGTERM)
-	reach(3 * 2 * 40)
+	reach(3 * 2 * 20)
 	p, _ := d.host(nil)
 	for _, id := range runs {
-		wantResult(t, d.wait(p, id), largeResult(40))
+		wantResult(t, d.wait(p, id), largeResult(20))
 	}
 	if most < 2 || most > 16 {
 		t.Errorf("a body had %d rows of snapshots, want 2 to 16", most)

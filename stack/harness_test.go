@@ -151,7 +151,7 @@ func (d *db) run(p *stack.Processor, task, input string) stack.Run {
 
 func (d *db) wait(p *stack.Processor, id uuid.UUID) stack.Run {
 	d.t.Helper()
-	ctx, cancel := context.WithTimeout(d.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(d.t.Context(), 2*time.Minute)
 	defer cancel()
 	r, err := p.Wait(ctx, id)
 	if err != nil {
@@ -197,7 +197,7 @@ func (d *db) exec(sql string, args ...any) {
 // eventually polls until the condition holds.
 func (d *db) eventually(what string, holds func() bool) {
 	d.t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for !holds() {
 		if time.Now().After(deadline) {
 			d.t.Fatalf("never: %s; tables:\n%s", what, d.dump())

@@ -22,7 +22,7 @@ import (
 // own, with a real Postgres, and the other commands against it. One host serves all
 // tests but those that kill theirs.
 
-const patience = 30 * time.Second // for anything to happen
+const patience = 2 * time.Minute // for anything to happen
 
 var (
 	binary = sync.OnceValues(buildBinary)

@@ -136,7 +136,7 @@ func (s *stage) asked(tree string, effects int) {
 
 func (s *stage) poll(what string, want int, count func() int) {
 	s.t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for {
 		n := count()
 		if n >= want {

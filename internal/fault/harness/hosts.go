@@ -28,7 +28,7 @@ func (p *play) env(n int, database string, more ...string) []string {
 		"PATH=" + os.Getenv("PATH"), "HOME=" + p.Dir,
 		"AMBER_DATABASE_URL=" + database, "AMBER_KEYS=" + p.secrets.ring(n), "SUPABASE_JWT_SECRET=" + p.secrets.jwtSecret,
 		"AMBER_SERVICE_ROLE_KEY=" + p.secrets.serviceKey, "AMBER_CACHE=" + filepath.Join(p.Dir, "cache"),
-		"AMBER_POOL_SIZE=8", "AMBER_DRAIN=2s", "AMBER_LOG_LEVEL=warn",
+		"AMBER_POOL_SIZE=5", "AMBER_DRAIN=2s", "AMBER_LOG_LEVEL=warn",
 	}, more...)
 }
 
@@ -124,7 +124,7 @@ func (h *hostProcess) lead(ctx context.Context, life int) error {
 	cmd.Dir = h.play.Dir
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.Env = h.play.env(h.n, url, fmt.Sprintf("AMBER_PORT=%d", h.port), "AMBER_HOST_NAME="+fmt.Sprint("host", h.n),
-		fmt.Sprintf("AMBER_LIMIT_MEMORY=%dMiB", 64+h.n+h.play.Hosts*(life%4)), // which makes an image of its own
+		fmt.Sprintf("AMBER_LIMIT_MEMORY=%dMiB", 64+h.n+h.play.Hosts*h.play.image(life)), // which makes an image of its own
 		"AMBER_FAULT_LEDGER="+h.play.at, "AMBER_FAULT_LEASE="+Lease.String(),
 		failpoint.Env+"="+h.play.arm(nil), failpoint.LogEnv+"="+h.log)
 	deaths := h.play.countDeaths(h.log, func() {
@@ -201,8 +201,24 @@ func (p *play) countDeaths(log string, f func()) (deaths int) {
 	return deaths
 }
 
-// armed is how many points a life is armed with: the first that it comes to ends it.
-const armed = 6
+// armed is how many points a life is armed with: the first that it has come to often
+// enough, so many times at most, ends it. Lives of short runs are longer: to start a
+// host takes as long as some trees.
+func (p *play) armed() (points, times int) {
+	if p.Trees < long {
+		return 3, 60
+	}
+	return 6, 30
+}
+
+// image is which of some images a life has: it makes one if it is new, so short runs
+// have one for each host.
+func (p *play) image(life int) int {
+	if p.Trees < long {
+		return 0
+	}
+	return life % 4
+}
 
 // hunters: one in so many lives is for the points at which none has ended yet. It is
 // short: a run that has to be, too, has few of them.
@@ -236,11 +252,12 @@ func (p *play) arm(wanted func(string) bool) string {
 		}
 		return strings.Join(list, ";")
 	}
+	armed, most := p.armed()
 	if len(candidates) > armed {
 		slices.SortStableFunc(candidates[armed/2:], func(a, b string) int { return p.report.Kills[a] - p.report.Kills[b] })
 	}
 	for i, point := range candidates[:min(armed, len(candidates))] {
-		times := 1 + p.rand.IntN(30)
+		times := 1 + p.rand.IntN(most)
 		if i == 0 && p.rand.IntN(3) == 0 { // what is passed but once in a life
 			times = 1
 		}

@@ -60,13 +60,18 @@ func (p *play) ask(ctx context.Context, method, path string, body any, wait stri
 	return errors.New(res.Status)
 }
 
-// visit does now and then what leads hosts to points that no tree leads to.
+// visit does now and then what leads hosts to points that no tree leads to. In short
+// runs, trees have most of the time.
 func (p *play) visit(ctx context.Context) {
+	every := 100 * time.Millisecond
+	if p.Trees < long {
+		every *= 3
+	}
 	wide := 0
 	for n := 0; ctx.Err() == nil; n++ {
-		pause(ctx, 100*time.Millisecond)
+		pause(ctx, every)
 		switch {
-		case n%60 == 10 && wide <= int(p.ended.Load())/100: // they are much work
+		case n%60 == 10 && wide <= int(p.ended.Load())/200: // they are much work
 			wide++
 			p.startExtra(ctx, "fault-wide", 280, "280")
 		case n%20 == 15:
@@ -93,8 +98,12 @@ func (p *play) visit(ctx context.Context) {
 
 // look does what clients do that look on.
 func (p *play) look(ctx context.Context) {
+	every := 20 * time.Millisecond
+	if p.Trees < long {
+		every *= 4
+	}
 	for ctx.Err() == nil {
-		pause(ctx, 20*time.Millisecond)
+		pause(ctx, every)
 		var run, call string
 		err := p.database.pool.QueryRow(ctx, `
 			select s.child_task_run_id::text, s.id::text from public.stack_runs s where s.child_task_run_id is not null

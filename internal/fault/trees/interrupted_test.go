@@ -103,7 +103,7 @@ func TestTidiesUp(t *testing.T) {
 	s := newStage(t)
 	p, _ := s.host("only", func(c *stack.Config) { c.Grace = time.Minute })
 	id := s.start(hangs)
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for n := 0; n == 0 && time.Now().Before(deadline); {
 		if err := s.pool.QueryRow(t.Context(), `select count(*) from public.stack_runs where status = 'sleeping'`).Scan(&n); err != nil {
 			t.Fatal(err)

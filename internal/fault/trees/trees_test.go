@@ -166,7 +166,7 @@ func TestHostsChange(t *testing.T) {
 	leaves := func(c *stack.Config) { c.Drain = -1 }
 	for effects := 20; effects <= 110; effects += 30 {
 		_, stop := s.host("leaves", leaves)
-		deadline := time.Now().Add(30 * time.Second)
+		deadline := time.Now().Add(2 * time.Minute)
 		for len(s.ledger.Entries()) < effects && time.Now().Before(deadline) {
 			time.Sleep(time.Millisecond) // polls other goroutines' effects
 		}
@@ -236,7 +236,7 @@ func TestAwkwardValuesFromTables(t *testing.T) {
 	names := len(ledger.AwkwardNames())
 	id := s.start(tree)
 	_, stop := s.host("leaves", func(c *stack.Config) { c.Drain = -1 })
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for len(s.ledger.Entries()) < 3*names && time.Now().Before(deadline) {
 		time.Sleep(time.Millisecond) // polls other goroutines' effects
 	}
