@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -18,7 +19,7 @@ import (
 var cancelTasks = map[string]string{
 	"sleeper": `module.exports = async (i, { tools }) => {
 		try { await tools.sleep(3600000); return 'slept' }
-		catch (e) { console.log('caught ' + e.name + ' ' + (e instanceof CancelledError)); await tools.echo.value('tidy'); return 'tidied' }
+		catch (e) { console.log('caught ' + e.name + ' ' + (e instanceof (e.name === 'TimeoutError' ? TimeoutError : CancelledError))); await tools.echo.value('tidy'); return 'tidied' }
 		finally { console.log('finally') } }`,
 	"gate":    `module.exports = async (i, { tools }) => { try { return await tools.gate.pass(1) } catch (e) { console.log('caught ' + e.name); throw e } }`,
 	"spin":    `module.exports = async (i, { tools }) => { const t = Date.now(); while (Date.now() < t + 600); return await tools.echo.value('went on') }`,
@@ -30,31 +31,90 @@ var cancelTasks = map[string]string{
 	"stubborn": `module.exports = async (i, { tools }) => { for (;;) { try { await tools.sleep(3600000) } catch (e) { console.log('caught ' + e.name) } } }`,
 }
 
+// interruptible are points of a run's life, and what it logs when it is interrupted there.
+var interruptible = []struct {
+	name, task string
+	params     stack.StartParams
+	ready      string // finds a row when the run is there
+	logs       string // CLASS is that of the error
+}{
+	{"before it begins", "sleeper", stack.StartParams{Delay: time.Hour}, `select id from stack_runs where child_task_run_id = $1 and status = 'sleeping'`, `[]`},
+	{"waiting on a timer", "sleeper", stack.StartParams{}, itWaits, `["caught CLASS true", "finally"]`},
+	{"waiting on a call", "gate", stack.StartParams{}, itWaits, `["caught CLASS"]`},
+	{"between tries", "flaky", stack.StartParams{}, `select id from stack_runs where parent_task_run_id = $1 and service_name = 'flaky' and status = 'sleeping'`, `["caught CLASS"]`},
+	{"running", "spin", stack.StartParams{}, `select id from stack_runs where child_task_run_id = $1 and status = 'processing'`, `[]`},
+	{"about to return", "returns", stack.StartParams{}, `select id from stack_runs where child_task_run_id = $1 and status = 'processing'`, `[]`},
+	{"waiting on children", "outer", stack.StartParams{},
+		`select c.id from stack_runs b join stack_runs c on c.parent_stack_run_id = b.id where b.parent_task_run_id = $1 and b.call_id is not null and c.status = 'sleeping'`,
+		`["caught CLASS true", "finally", "outer caught CLASS"]`},
+}
+
+const itWaits = `select id from stack_runs where child_task_run_id = $1 and status = 'suspended_waiting_child'`
+
 // TestCancel: a run that is cancelled at any point of its life sees it at its open
 // awaits, has time to tidy up, and ends as cancelled whatever it makes of it.
 func TestCancel(t *testing.T) {
 	t.Parallel()
+	d, p := interrupting(t)
+	d.interruptEverywhere(p, "CancelledError", func(d *db, run uuid.UUID) stack.Run {
+		if _, err := p.Cancel(d.t.Context(), run); err != nil {
+			d.t.Fatal(err)
+		}
+		r := d.wait(p, run)
+		var e service.Error
+		if r.Status != stack.StatusCancelled || json.Unmarshal(r.Error, &e) != nil || e.Name != "CancelledError" || e.Code != service.CodeCancelled {
+			d.t.Errorf("the run is %s: %s %s", r.Status, r.Error, r.Result)
+		}
+		return r
+	})
+	if n := d.count(`select count(*) from task_runs where status <> 'cancelled'`); n != 0 {
+		t.Errorf("%d runs are not cancelled", n)
+	}
+	if n := d.count(`select count(*) from amber.snapshots`); n != 0 {
+		t.Errorf("%d snapshots left", n)
+	}
+	if _, err := p.Cancel(t.Context(), uuid.New()); err != stack.ErrRunNotFound {
+		t.Errorf("no run: %v", err)
+	}
+}
+
+// TestRunTimeoutAnywhere: the same of a run whose time is over, which has failed.
+func TestRunTimeoutAnywhere(t *testing.T) {
+	t.Parallel()
+	d, p := interrupting(t)
+	d.interruptEverywhere(p, "TimeoutError", func(d *db, run uuid.UUID) stack.Run {
+		d.exec(`update stack_runs set deadline_at = now() where child_task_run_id = $1`, run)
+		r := d.wait(p, run)
+		if e := wantError(d.t, r, service.CodeTimeout); e.Name != "TimeoutError" {
+			d.t.Errorf("the run failed with %+v", e)
+		}
+		return r
+	})
+	if n := d.count(`select count(*) from task_runs where status <> 'failed'`); n != 0 {
+		t.Errorf("%d runs have not failed", n)
+	}
+	if n := d.count(`select (select count(*) from task_runs where cancel_requested_at is not null) + (select count(*) from stack_runs where cancel_requested_at is not null)`); n != 0 {
+		t.Errorf("%d rows say that somebody cancelled them", n)
+	}
+}
+
+// interrupting has a host for runs that are interrupted, at services that are slow or fail.
+func interrupting(t *testing.T) (*db, *stack.Processor) {
 	d := newDB(t, cancelTasks)
 	g := &gate{open: make(chan struct{})}
 	f := &flaky{errs: []error{&service.Error{Message: "down", Status: 500}}, policy: quick}
-	p, _ := d.host(func(c *stack.Config) { c.Services["gate"], c.Services["flaky"] = g, f })
-	const waits = `select id from stack_runs where child_task_run_id = $1 and status = 'suspended_waiting_child'`
-	for _, c := range []struct {
-		name, task string
-		params     stack.StartParams
-		ready      string // finds a row when it is time to cancel
-		logs       string
-	}{
-		{"before it begins", "sleeper", stack.StartParams{Delay: time.Hour}, `select id from stack_runs where child_task_run_id = $1 and status = 'sleeping'`, `[]`},
-		{"waiting on a timer", "sleeper", stack.StartParams{}, waits, `["caught CancelledError true", "finally"]`},
-		{"waiting on a call", "gate", stack.StartParams{}, waits, `["caught CancelledError"]`},
-		{"between tries", "flaky", stack.StartParams{}, `select id from stack_runs where parent_task_run_id = $1 and service_name = 'flaky' and status = 'sleeping'`, `["caught CancelledError"]`},
-		{"running", "spin", stack.StartParams{}, `select id from stack_runs where child_task_run_id = $1 and status = 'processing'`, `[]`},
-		{"about to return", "returns", stack.StartParams{}, `select id from stack_runs where child_task_run_id = $1 and status = 'processing'`, `[]`},
-		{"waiting on children", "outer", stack.StartParams{},
-			`select c.id from stack_runs b join stack_runs c on c.parent_stack_run_id = b.id where b.parent_task_run_id = $1 and b.call_id is not null and c.status = 'sleeping'`,
-			`["caught CancelledError true", "finally", "outer caught CancelledError"]`},
-	} {
+	p, _ := d.host(func(c *stack.Config) {
+		c.Sweep = 50 * time.Millisecond
+		c.Services["gate"], c.Services["flaky"] = g, f
+	})
+	return d, p
+}
+
+// interruptEverywhere interrupts a run at each point of its life. A cancel after that
+// changes nothing, and nothing is left.
+func (d *db) interruptEverywhere(p *stack.Processor, class string, interrupt func(*db, uuid.UUID) stack.Run) {
+	t := d.t.(*testing.T)
+	for _, c := range interruptible {
 		t.Run(c.name, func(t *testing.T) {
 			d := d.in(t)
 			c.params.Task = c.task
@@ -63,38 +123,22 @@ func TestCancel(t *testing.T) {
 				t.Fatal(err)
 			}
 			d.stackRun(c.ready, r.ID)
-			if _, err := p.Cancel(t.Context(), r.ID); err != nil {
-				t.Fatal(err)
-			}
-			r = d.wait(p, r.ID)
-			var e service.Error
-			if r.Status != stack.StatusCancelled || json.Unmarshal(r.Error, &e) != nil || e.Name != "CancelledError" || e.Code != service.CodeCancelled {
-				t.Errorf("the run is %s: %s %s", r.Status, r.Error, r.Result)
-			}
+			r = interrupt(d, r.ID)
 			var logs string
 			if err := d.pool.QueryRow(t.Context(), `with recursive runs as (select $1::uuid as id union all select t.id from task_runs t join runs r on t.parent_run_id = r.id)
-				select coalesce(jsonb_agg(message order by l.id), '[]') from amber.logs l where task_run_id in (select id from runs) and level <> 'info' or task_run_id in (select id from runs) and message ~ 'caught|finally'`, r.ID).Scan(&logs); err != nil {
+				select coalesce(jsonb_agg(message order by l.id), '[]') from amber.logs l where task_run_id in (select id from runs) and message ~ '^(outer )?caught|^finally'`, r.ID).Scan(&logs); err != nil {
 				t.Fatal(err)
 			}
-			if logs != c.logs {
-				t.Errorf("logs %s, want %s", logs, c.logs)
+			if want := strings.ReplaceAll(c.logs, "CLASS", class); logs != want {
+				t.Errorf("logs %s, want %s", logs, want)
 			}
-			if again, err := p.Cancel(t.Context(), r.ID); err != nil || again.Status != stack.StatusCancelled || !again.EndedAt.Equal(*r.EndedAt) {
-				t.Errorf("once more: %v %v", again, err)
+			if again, err := p.Cancel(t.Context(), r.ID); err != nil || again.Status != r.Status || !again.EndedAt.Equal(*r.EndedAt) {
+				t.Errorf("cancelled after that: %v %v", again, err)
 			}
 		})
 	}
 	if n := d.count(`select count(*) from stack_runs where status not in ('completed', 'failed', 'cancelled')`); n != 0 {
 		t.Errorf("%d rows left:\n%s", n, d.dump())
-	}
-	if n := d.count(`select count(*) from amber.snapshots`); n != 0 {
-		t.Errorf("%d snapshots left", n)
-	}
-	if n := d.count(`select count(*) from task_runs where status <> 'cancelled'`); n != 0 {
-		t.Errorf("%d runs are not cancelled", n)
-	}
-	if _, err := p.Cancel(t.Context(), uuid.New()); err != stack.ErrRunNotFound {
-		t.Errorf("no run: %v", err)
 	}
 }
 
