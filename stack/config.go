@@ -71,6 +71,7 @@ type Processor struct {
 	starts   slots                      // for those of them that are started here: what waits leaves them alone
 	queue    slots                      // for service calls at hand, those in flight included
 	suspects slots                      // for bodies during which hosts were lost
+	atHand   slots                      // for what is claimed and waits for a place among waking
 	calls    places                     // for service calls in flight
 	waking   places                     // for answering timers, and for bodies on the way from the tables to their next commit
 	reading  chan struct{}              // slots for reading bodies and calls from the tables
@@ -121,7 +122,7 @@ func NewProcessor(cfg Config) *Processor {
 	}
 	p := &Processor{
 		cfg: cfg, jobs: make(chan func(context.Context)), wake: make(chan struct{}, 1),
-		room: newRoom(cfg.Memory), nested: nested{most: cfg.MaxNested, left: map[uuid.UUID]int{}}, bodies: slots{most: cfg.MaxBodies - cfg.MaxBodies/4}, starts: slots{most: cfg.MaxBodies / 4}, queue: slots{most: cfg.MaxCalls}, suspects: slots{most: 1},
+		room: newRoom(cfg.Memory), nested: nested{most: cfg.MaxNested, left: map[uuid.UUID]int{}}, bodies: slots{most: cfg.MaxBodies - cfg.MaxBodies/4}, starts: slots{most: cfg.MaxBodies / 4}, queue: slots{most: cfg.MaxCalls}, suspects: slots{most: 1}, atHand: slots{most: mostAtHand},
 		calls: places{most: cfg.MaxCalls}, waking: places{most: mostWakers()}, reading: make(chan struct{}, readers), ready: make(chan struct{}), stopped: make(chan struct{}),
 		frames: map[uuid.UUID]*frame{}, inFlight: map[uuid.UUID]string{}, waiters: map[uuid.UUID]map[chan struct{}]struct{}{}, unwatched: make(chan struct{}, 1), alarms: map[uuid.UUID]*alarms{}, deadlines: map[uuid.UUID]*time.Timer{}, asked: map[uuid.UUID]context.CancelCauseFunc{},
 	}

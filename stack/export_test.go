@@ -7,7 +7,7 @@ func (p *Processor) Taken() map[string]int64 {
 	taken := map[string]int64{
 		"bytes of replies": p.room.replies.taken(), "bytes of outcomes": p.room.outcomes.taken(),
 		"bytes of snapshots": p.room.snapshots.taken(), "bytes of resumed": p.room.resumed.taken(), "bytes of arguments": p.room.arguments.taken(),
-		"bodies": p.bodies.used.Load(), "queue": p.queue.used.Load(), "suspects": p.suspects.used.Load(),
+		"bodies": p.bodies.used.Load(), "queue": p.queue.used.Load(), "suspects": p.suspects.used.Load(), "at hand": p.atHand.used.Load(),
 		"calls": int64(p.calls.busy()), "reading": int64(len(p.reading)),
 	}
 	p.mu.Lock()

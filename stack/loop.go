@@ -196,7 +196,7 @@ func (p *Processor) claim(ctx, work context.Context, suspects bool) (left bool, 
 			p.slotsOf(c).take()
 			p.work.Go(func() {
 				defer p.vacate(&p.suspects)
-				p.resume(work, host, c)
+				p.resume(work, host, c, func() {}) // at once: what it does is what is to be seen
 			})
 		}
 	}
@@ -217,7 +217,8 @@ func (p *Processor) claim(ctx, work context.Context, suspects bool) (left bool, 
 			}
 			for _, c := range claims {
 				p.slotsOf(c).take()
-				p.work.Go(func() { p.resume(work, host, c) })
+				p.atHand.take()
+				p.work.Go(func() { p.resumeInTurn(work, host, c) })
 			}
 			more = more || len(claims) == kind.limit
 		}
@@ -234,7 +235,11 @@ type claimKind struct {
 // kinds is one kind while there are slots for any rows, else two: for each kind
 // that there are none for, it notes that some may be left.
 func (p *Processor) kinds() []claimKind {
-	bodies, calls := p.bodies.free(), p.queue.free()
+	hand := p.atHand.free()
+	if hand == 0 {
+		p.atHand.left.Store(true)
+	}
+	bodies, calls := min(p.bodies.free(), hand), min(p.queue.free(), hand)
 	if min(bodies, calls) >= batchSize {
 		return []claimKind{{ClaimAll, batchSize}}
 	}
@@ -256,21 +261,17 @@ func (p *Processor) slotsOf(c Claim) *slots {
 }
 
 // resume runs what was claimed from the tables and has a slot, which it gives back.
-func (p *Processor) resume(ctx context.Context, host Host, c Claim) {
+// It calls entered when others may have its place on the way from the tables.
+func (p *Processor) resume(ctx context.Context, host Host, c Claim, entered func()) {
 	defer p.vacate(p.slotsOf(c))
+	defer entered()
 	done := p.working(c.ID, "about to be read")
 	if !c.Task() && p.room.arguments.acquire(ctx, 0) != nil {
 		done()
 		return
 	}
-	entered, err := p.wakes(ctx, c.group())
-	if err != nil {
-		done()
-		return
-	}
-	defer entered()
 	var f *frame
-	err = p.read(ctx, func() error {
+	err := p.read(ctx, func() error {
 		err := p.cfg.Store.Open(ctx, host, &c)
 		if err == nil && c.Body != nil {
 			f = p.newFrame(host, c.Body)

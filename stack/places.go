@@ -110,6 +110,24 @@ func (p *Processor) wakes(ctx context.Context, group uuid.UUID) (entered func(),
 	return func() { late.Stop(); release() }, nil
 }
 
+// mostAtHand is how many rows that were claimed wait for a place among them, so that
+// other hosts have the rest, and few are held that nobody runs: if this host were
+// lost, they would be suspected of it, see crashes.go.
+const mostAtHand = batchSize
+
+// resumeInTurn is resume for rows that wait for a place.
+func (p *Processor) resumeInTurn(ctx context.Context, host Host, c Claim) {
+	entered, err := p.wakes(ctx, c.group())
+	if p.atHand.give() {
+		p.nudge()
+	}
+	if err != nil {
+		p.vacate(p.slotsOf(c))
+		return
+	}
+	p.resume(ctx, host, c, entered)
+}
+
 // half is how many calls of a kind one suspension may have made here at once, of so
 // many slots that are free: however many there are, others find some.
 func half(free int) int { return max(free/2, 16) }

@@ -94,7 +94,8 @@ func (p *Processor) take(ctx context.Context, claim func(Host) ([]Claim, error))
 	claims, err := claim(host)
 	for _, c := range claims {
 		p.slotsOf(c).take()
-		p.submit(func(ctx context.Context) { p.resume(ctx, host, c) })
+		p.atHand.take()
+		p.submit(func(ctx context.Context) { p.resumeInTurn(ctx, host, c) })
 	}
 	return claims, err
 }
