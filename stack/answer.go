@@ -53,7 +53,7 @@ func (p *Processor) answer(ctx context.Context, body, taskRun uuid.UUID, task st
 		if after, ok := c.retry(err); ok {
 			p.room.replies.add(-e.reserved)
 			e.reserved = 0
-			return e, &Attempt{ID: c.ID, Tries: c.Tries, Began: time.Since(began), Err: e.Reply.Err, After: after}
+			return e, &Attempt{ID: c.ID, Tries: c.Tries, Began: time.Since(began), Err: e.Reply.Err, After: after, Slice: c.slice()}
 		}
 		if c.Tries > 0 {
 			e.givenUp, e.tried = named(c.Call), c.Tries+1
@@ -127,19 +127,29 @@ func (p *Processor) ask(ctx context.Context, svc service.Service, c Child, meta 
 var errCallEnded = errors.New("the call has ended")
 
 // asking lists a call that is with its service, until done is called. The context
-// ends when somebody else is found to have ended the call.
+// ends when somebody else is found to have ended the call: if its run was retried,
+// it is asked for again.
 func (p *Processor) asking(ctx context.Context, id uuid.UUID) (_ context.Context, done func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.asked[id] = cancel
+	if last := p.asked[id]; last != nil {
+		last.cancel(errCallEnded)
+	}
+	this := &asked{cancel}
+	p.asked[id] = this
 	return ctx, func() {
 		p.mu.Lock()
-		delete(p.asked, id)
+		if p.asked[id] == this {
+			delete(p.asked, id)
+		}
 		p.mu.Unlock()
 		cancel(nil)
 	}
 }
+
+// asked is a call that is with its service.
+type asked struct{ cancel context.CancelCauseFunc }
 
 // stopEnded stops the calls of services that this host makes and that have been
 // ended by somebody else: their runs were cancelled, or had their time.
@@ -157,8 +167,8 @@ func (p *Processor) stopEnded(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, id := range over {
-		if cancel := p.asked[id]; cancel != nil {
-			cancel(errCallEnded)
+		if a := p.asked[id]; a != nil {
+			a.cancel(errCallEnded)
 		}
 	}
 	return nil

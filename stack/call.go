@@ -189,7 +189,13 @@ func unknownService(name string, known map[string]service.Service) *service.Erro
 }
 
 func (c Child) ending() Ending {
-	return Ending{ID: c.ID, CallID: c.CallID}
+	return Ending{ID: c.ID, CallID: c.CallID, Slice: c.slice()}
+}
+
+// slice fences what becomes of a call that is no body.
+func (c Child) slice() Slice {
+	attempt := c.attempt
+	return Slice{attempt: &attempt}
 }
 
 func (c Child) body(parent *Body) *Body {

@@ -95,7 +95,7 @@ type Processor struct {
 	lookingOut, fresh bool                  // for waiters, see lookOut; some of them are new
 	alarms            map[uuid.UUID]*alarms // by the body that waits
 	deadlines         map[uuid.UUID]*time.Timer
-	asked             map[uuid.UUID]context.CancelCauseFunc // calls that are with their services
+	asked             map[uuid.UUID]*asked // calls that are with their services
 }
 
 const (
@@ -124,7 +124,7 @@ func NewProcessor(cfg Config) *Processor {
 		cfg: cfg, jobs: make(chan func(context.Context)), wake: make(chan struct{}, 1),
 		room: newRoom(cfg.Memory), nested: nested{most: cfg.MaxNested, left: map[uuid.UUID]int{}}, bodies: slots{most: cfg.MaxBodies - cfg.MaxBodies/4}, starts: slots{most: cfg.MaxBodies / 4}, queue: slots{most: cfg.MaxCalls}, suspects: slots{most: 1}, atHand: slots{most: mostAtHand},
 		calls: places{most: cfg.MaxCalls}, waking: places{most: mostWakers()}, reading: make(chan struct{}, readers), ready: make(chan struct{}), stopped: make(chan struct{}),
-		frames: map[uuid.UUID]*frame{}, inFlight: map[uuid.UUID]string{}, waiters: map[uuid.UUID]map[chan struct{}]struct{}{}, unwatched: make(chan struct{}, 1), alarms: map[uuid.UUID]*alarms{}, deadlines: map[uuid.UUID]*time.Timer{}, asked: map[uuid.UUID]context.CancelCauseFunc{},
+		frames: map[uuid.UUID]*frame{}, inFlight: map[uuid.UUID]string{}, waiters: map[uuid.UUID]map[chan struct{}]struct{}{}, unwatched: make(chan struct{}, 1), alarms: map[uuid.UUID]*alarms{}, deadlines: map[uuid.UUID]*time.Timer{}, asked: map[uuid.UUID]*asked{},
 	}
 	p.waking.fewer = p.wakers
 	return p

@@ -67,7 +67,7 @@ type Slice struct {
 	Settled   []Ending    // calls answered in this process and not yet committed
 	Delivered []uuid.UUID // calls whose committed replies the slice has seen
 	Logs      []vm.Log
-	attempt   *int // of the body, if known: a retry of its run has another go on from the same snapshot
+	attempt   *int // of the row, if known: a retry of its run has another go on from the same snapshot, or ask again
 }
 
 // noSequence matches no row: a row that is held needs no sequence.

@@ -305,7 +305,7 @@ func (p *Processor) answerClaimed(ctx context.Context, host Host, c Claim) {
 		return
 	}
 	ch := p.child(vm.Call{ID: c.Call.CallID, Call: c.Call.Call}, 0)
-	ch.ID, ch.Sent, ch.Tries, ch.Deadline, ch.Group = c.Call.ID, c.Call.Key, c.Call.Tries, c.Call.Deadline, c.Call.Root
+	ch.ID, ch.Sent, ch.Tries, ch.Deadline, ch.Group, ch.attempt = c.Call.ID, c.Call.Key, c.Call.Tries, c.Call.Deadline, c.Call.Root, c.row.Attempt
 	if c.Call.Refused != nil {
 		ch.Refused = c.Call.Refused
 	}

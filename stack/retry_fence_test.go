@@ -1,8 +1,12 @@
 package stack_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -67,4 +71,60 @@ func TestRetryFencesOldSlices(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantResult(t, r, `"new"`)
+}
+
+// TestRetryFencesOldCalls: a call is with its service when its run fails, and when the
+// run is retried, which makes it again. What the service says to the earlier ones is
+// late, whether they were made by the slice itself or claimed.
+func TestRetryFencesOldCalls(t *testing.T) {
+	t.Parallel()
+	d := newDB(t, map[string]string{"t": `module.exports = async (i, { tools }) => await Promise.all([tools.slow.go(), tools.breaks.go()])`})
+	s := &slow{asked: make(chan chan string)}
+	b := &told{fail: make(chan bool)}
+	p, _ := d.host(func(c *stack.Config) { c.Services["slow"], c.Services["breaks"] = s, b })
+	r, err := p.Start(t.Context(), stack.StartParams{Task: "t"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var early []chan string
+	for range 2 {
+		early = append(early, <-s.asked)
+		b.fail <- true
+		wantError(t, d.wait(p, r.ID), service.CodeServiceError)
+		if _, err := p.Retry(t.Context(), r.ID, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	last := <-s.asked
+	for _, answer := range early {
+		answer <- `"late"`
+	}
+	d.eventually("the early ones are done with", func() bool { return s.done.Load() == 2 })
+	time.Sleep(100 * time.Millisecond) // for the host to make what it wants of them
+	last <- `"in time"`
+	b.fail <- false
+	wantResult(t, d.wait(p, r.ID), `["in time", "fine"]`)
+}
+
+// slow answers each call as it is told, whatever becomes of it.
+type slow struct {
+	asked chan chan string
+	done  atomic.Int32
+}
+
+func (s *slow) Call(context.Context, service.Call, service.Meta) (json.RawMessage, error) {
+	answer := make(chan string)
+	s.asked <- answer
+	defer s.done.Add(1)
+	return json.RawMessage(<-answer), nil
+}
+
+// told fails when it is told to.
+type told struct{ fail chan bool }
+
+func (b *told) Call(context.Context, service.Call, service.Meta) (json.RawMessage, error) {
+	if <-b.fail {
+		return nil, errors.New("broken")
+	}
+	return json.RawMessage(`"fine"`), nil
 }

@@ -44,6 +44,7 @@ type Child struct {
 	Priority int            // the caller's, unless the task gave a nested one its own
 
 	prioritized bool // it did
+	attempt     int  // how often it was claimed or retried by then: its last try may still be with its service
 
 	Left  bool      // to any host: it is born pending
 	Turn  int       // how many of the calls that were left with it come before it, from 1
