@@ -190,8 +190,8 @@ func TestCancelTwice(t *testing.T) {
 			if r, err = p.Cancel(t.Context(), r.ID); err != nil || r.Ended() {
 				t.Fatalf("%v %v", r.Status, err)
 			}
-			d.stackRun(`select id from stack_runs where parent_task_run_id = $1 and call_id = 2 and status = 'sleeping'`, r.ID) // it goes on
 			if grace == time.Hour {
+				d.stackRun(`select id from stack_runs where parent_task_run_id = $1 and call_id = 2 and status = 'sleeping'`, r.ID) // it goes on
 				if r, err = p.Cancel(t.Context(), r.ID); err != nil || !r.Ended() {
 					t.Fatalf("%v %v", r.Status, err)
 				}

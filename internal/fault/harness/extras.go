@@ -33,6 +33,14 @@ var extraTasks = map[string]string{
 		await Promise.race([tools.tasks.execute('fault-hangs'), tools.sleep(1)]);
 		if (turn < 3) throw new Error('once more');
 		return [leaves, turn] }`,
+	// It fails until the time has come, in a nested task that has an effect behind it.
+	"fault-early": `module.exports = async (at, { tools }) => [await tools.tasks.execute('fault-waits', at), await tools.tasks.execute('fault-leaf', 1)]`,
+	"fault-waits": `module.exports = async (at, { tools }) => {
+		await tools.ledger.once({ tree: 'early-' + at, path: '0' });
+		const leaf = await tools.tasks.execute('fault-leaf', true);
+		if (Date.now() < at) throw new Error('too early');
+		await tools.sleep(1);
+		return [at, leaf] }`,
 	"fault-hangs": `module.exports = async (n, { tools }) => tools.sleep(3600000)`,
 	// A body that holds much, and changes little of it.
 	"fault-big": `module.exports = async (n, { tools }) => {

@@ -148,8 +148,20 @@ func (h *hostProcess) lead(ctx context.Context, life int) error {
 		return errors.New("it left without being told to")
 	case errors.As(err, &exit) && exit.ExitCode() == 1 && h.play.database.spoilt():
 		return nil // it could not start
+	case errors.As(err, &exit) && exit.ExitCode() == 1 && lacksKey(path):
+		h.play.count(h.play.report.Faults, "refused to start beside a host that lacks its key")
+		pause(ctx, 500*time.Millisecond)
+		return nil // a host that was stopped meanwhile has yet to be told to leave
 	}
 	return fmt.Errorf("%w: see %s", err, path)
+}
+
+// lacksKey reports whether the last thing that a host said is that another one lacks
+// the key that it is to seal with.
+func lacksKey(log string) bool {
+	text, err := os.ReadFile(log)
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	return err == nil && strings.Contains(lines[len(lines)-1], "runs without key")
 }
 
 // renew tells the hosts to leave, one after another, as whoever gives them other
@@ -201,15 +213,12 @@ func (p *play) countDeaths(log string, f func()) (deaths int) {
 	return deaths
 }
 
-// armed is how many points a life is armed with: the first that it has come to often
-// enough, so many times at most, ends it. Lives of short runs are longer: to start a
-// host takes as long as some trees.
-func (p *play) armed() (points, times int) {
-	if p.Trees < long {
-		return 3, 60
-	}
-	return 6, 30
-}
+// A life is armed with some points: the first that it has passed often enough ends it.
+// To start a host takes as long as some trees.
+const (
+	armed  = 3  // points
+	passes = 60 // of each at most
+)
 
 // image is which of some images a life has: it makes one if it is new, so short runs
 // have one for each host.
@@ -252,12 +261,11 @@ func (p *play) arm(wanted func(string) bool) string {
 		}
 		return strings.Join(list, ";")
 	}
-	armed, most := p.armed()
 	if len(candidates) > armed {
 		slices.SortStableFunc(candidates[armed/2:], func(a, b string) int { return p.report.Kills[a] - p.report.Kills[b] })
 	}
 	for i, point := range candidates[:min(armed, len(candidates))] {
-		times := 1 + p.rand.IntN(most)
+		times := 1 + p.rand.IntN(passes)
 		if i == 0 && p.rand.IntN(3) == 0 { // what is passed but once in a life
 			times = 1
 		}

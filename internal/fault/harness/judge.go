@@ -17,9 +17,11 @@ import (
 func (p *play) rest(ctx context.Context) error {
 	for {
 		_ = p.answerWaiting(ctx)
+		_ = p.retryEarly(ctx)
 		var open int
 		err := p.database.pool.QueryRow(ctx, `
-			select (select count(*) from public.task_runs where status not in ('completed', 'failed', 'cancelled') and stuck_reason is null)
+			select (select count(*) from public.task_runs where stuck_reason is null and (
+					status not in ('completed', 'failed', 'cancelled') or task_name = 'fault-early' and status = 'failed'))
 				+ (select count(*) from public.stack_runs where status not in ('completed', 'failed', 'cancelled') and stuck_reason is null)`).Scan(&open)
 		switch {
 		case err == nil && open == 0:

@@ -19,57 +19,60 @@ var client = &http.Client{Timeout: 20 * time.Second}
 
 // ask asks some host. wait is for how many seconds it may wait for a run's end.
 func (p *play) ask(ctx context.Context, method, path string, body any, wait string) error {
+	header := http.Header{}
+	if wait != "" {
+		header.Set("Prefer", "wait="+wait)
+	}
+	_, err := p.send(ctx, method, path, body, header)
+	return err
+}
+
+// send is ask with any headers. It returns the answer.
+func (p *play) send(ctx context.Context, method, path string, body any, header http.Header) ([]byte, error) {
 	var content io.Reader
 	if body != nil {
 		raw, err := json.Marshal(body)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		content = bytes.NewReader(raw)
 	}
 	h := p.hosts[p.rand.IntN(len(p.hosts))]
 	req, err := http.NewRequestWithContext(ctx, method, h.url+path, content)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	req.Header = header
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Authorization", "Bearer "+p.secrets.serviceKey)
-	if wait != "" {
-		req.Header.Set("Prefer", "wait="+wait)
-	}
 	res, err := client.Do(req)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer res.Body.Close()
 	answer, err := io.ReadAll(res.Body)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	p.count(p.report.Answers, fmt.Sprint(res.StatusCode))
 	switch {
 	case res.StatusCode < 300, res.StatusCode == http.StatusConflict:
-		return nil
+		return answer, nil
 	case res.StatusCode == http.StatusServiceUnavailable && res.Header.Get("Retry-After") == "":
 		p.odd(fmt.Sprintf("%s %s: 503 without Retry-After: %s", method, path, answer))
 	case res.StatusCode == http.StatusInternalServerError && strings.Contains(string(answer), `"taskRunId"`): // how quickjs says that a run failed
-		return nil
+		return answer, nil
 	case res.StatusCode >= 500 && res.StatusCode != http.StatusServiceUnavailable:
 		p.odd(fmt.Sprintf("%s %s: %d: %s", method, path, res.StatusCode, answer))
 	}
-	return errors.New(res.Status)
+	return nil, errors.New(res.Status)
 }
 
-// visit does now and then what leads hosts to points that no tree leads to. In short
-// runs, trees have most of the time.
+// visit does now and then what leads hosts to points that no tree leads to.
 func (p *play) visit(ctx context.Context) {
-	every := 100 * time.Millisecond
-	if p.Trees < long {
-		every *= 3
-	}
 	wide := 0
 	for n := 0; ctx.Err() == nil; n++ {
-		pause(ctx, every)
+		pause(ctx, 300*time.Millisecond) // trees have most of the time
 		switch {
 		case n%60 == 10 && wide <= int(p.ended.Load())/200: // they are much work
 			wide++
@@ -86,6 +89,15 @@ func (p *play) visit(ctx context.Context) {
 			p.startExtra(ctx, "fault-race", n, fmt.Sprint(n))
 		case n%4 == 1:
 			p.insert(ctx, n)
+		case n%20 == 2:
+			at := time.Now().Add(time.Second).UnixMilli()
+			p.startExtra(ctx, "fault-early", int(at), fmt.Sprintf("[[%d,true],1]", at))
+		case n%20 == 0 && n > 0:
+			p.startKeyed(ctx, n)
+		case n%20 == 18:
+			p.rerun(ctx)
+		case n%10 == 9:
+			_ = p.retryEarly(ctx)
 		case n%20 == 12:
 			p.reseal(ctx, n/20)
 		case n%20 == 14:
@@ -98,12 +110,8 @@ func (p *play) visit(ctx context.Context) {
 
 // look does what clients do that look on.
 func (p *play) look(ctx context.Context) {
-	every := 20 * time.Millisecond
-	if p.Trees < long {
-		every *= 4
-	}
 	for ctx.Err() == nil {
-		pause(ctx, every)
+		pause(ctx, 80*time.Millisecond)
 		var run, call string
 		err := p.database.pool.QueryRow(ctx, `
 			select s.child_task_run_id::text, s.id::text from public.stack_runs s where s.child_task_run_id is not null
