@@ -155,21 +155,18 @@ type asked struct{ cancel context.CancelCauseFunc }
 // ended by somebody else: their runs were cancelled, or had their time.
 func (p *Processor) stopEnded(ctx context.Context) error {
 	p.mu.Lock()
-	ids := slices.Collect(maps.Keys(p.asked))
+	calls := maps.Clone(p.asked)
 	p.mu.Unlock()
-	if len(ids) == 0 {
+	if len(calls) == 0 {
 		return nil
 	}
+	ids := slices.Collect(maps.Keys(calls))
 	over, err := p.cfg.Store.over(ctx, ids)
 	if err != nil {
 		return err
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	for _, id := range over {
-		if a := p.asked[id]; a != nil {
-			a.cancel(errCallEnded)
-		}
+		calls[id].cancel(errCallEnded) // if it was asked for again meanwhile, that call is another
 	}
 	return nil
 }
