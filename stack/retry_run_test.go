@@ -55,7 +55,7 @@ func (s *shop) Call(ctx context.Context, c service.Call, meta service.Meta) (jso
 func (s *shop) repair() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	maps.DeleteFunc(s.broken, func(name string, _ bool) bool { return !strings.HasPrefix(name, "hang") }) // these lose each race
+	maps.DeleteFunc(s.broken, func(name string, _ bool) bool { return !strings.HasPrefix(name, "hangs") }) // these lose each race
 }
 
 // keys are those under which name was called, in order.

@@ -111,7 +111,7 @@ func (p *play) visit(ctx context.Context) {
 // look does what clients do that look on.
 func (p *play) look(ctx context.Context) {
 	for ctx.Err() == nil {
-		pause(ctx, 80*time.Millisecond)
+		pause(ctx, 200*time.Millisecond)
 		var run, call string
 		err := p.database.pool.QueryRow(ctx, `
 			select s.child_task_run_id::text, s.id::text from public.stack_runs s where s.child_task_run_id is not null
