@@ -151,7 +151,7 @@ func (d *db) run(p *stack.Processor, task, input string) stack.Run {
 
 func (d *db) wait(p *stack.Processor, id uuid.UUID) stack.Run {
 	d.t.Helper()
-	ctx, cancel := context.WithTimeout(d.t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(d.t.Context(), 5*time.Minute)
 	defer cancel()
 	r, err := p.Wait(ctx, id)
 	if err != nil {

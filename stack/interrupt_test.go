@@ -22,8 +22,8 @@ var cancelTasks = map[string]string{
 		catch (e) { console.log('caught ' + e.name + ' ' + (e instanceof (e.name === 'TimeoutError' ? TimeoutError : CancelledError))); await tools.echo.value('tidy'); return 'tidied' }
 		finally { console.log('finally') } }`,
 	"gate":    `module.exports = async (i, { tools }) => { try { return await tools.gate.pass(1) } catch (e) { console.log('caught ' + e.name); throw e } }`,
-	"spin":    `module.exports = async (i, { tools }) => { const t = Date.now(); while (Date.now() < t + 600); return await tools.echo.value('went on') }`,
-	"returns": `module.exports = async (i, { tools }) => { const t = Date.now(); while (Date.now() < t + 600); return 'all the same' }`,
+	"spin":    `module.exports = async (i, { tools }) => { const t = Date.now(); while (Date.now() < t + 1200); return await tools.echo.value('went on') }`,
+	"returns": `module.exports = async (i, { tools }) => { const t = Date.now(); while (Date.now() < t + 1200); return 'all the same' }`,
 	"outer": `module.exports = async (i, { tools }) => {
 		try { return await Promise.all([tools.tasks.execute('sleeper'), tools.sleep(3600000)]) }
 		catch (e) { console.log('outer caught ' + e.name); await tools.sleep(1); throw e } }`,
@@ -213,7 +213,7 @@ func TestRunTimeout(t *testing.T) {
 	d := newDB(t, cancelTasks)
 	p, _ := d.host(nil)
 	for task, lines := range map[string]int{"sleeper": 2, "outer": 3} {
-		r, err := p.Start(t.Context(), stack.StartParams{Task: task, Timeout: 150 * time.Millisecond})
+		r, err := p.Start(t.Context(), stack.StartParams{Task: task, Timeout: 1500 * time.Millisecond})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -51,7 +51,7 @@ func TestInterruptedSaysSo(t *testing.T) {
 		"many calls": {task: "many", want: []string{
 			cancelled + off + "tools.sleep. " + has, cancelled + off + "tools.sleep. " + has,
 			cancelled + off + "tools.gate.pass, tools.sleep and 7 more. These end first: nap and 1 more. Then it has 3600 s to tidy up."}},
-		"a timeout": {task: "other", timeout: 200 * time.Millisecond, want: []string{late + off + "tools.sleep. " + has}},
+		"a timeout": {task: "other", timeout: 2 * time.Second, want: []string{late + off + "tools.sleep. " + has}},
 		"finally throws": {task: "untidy", want: []string{cancelled + off + "tools.sleep. " + has,
 			"warn The task failed while it tidied up: TypeError: cannot read property 'x' of null"}},
 		"a promise of its own": {task: "promise", want: []string{cancelled + off + "setTimeout. " + has, "warn setTimeout did not fire: The run was cancelled.",

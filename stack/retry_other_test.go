@@ -164,14 +164,14 @@ func TestRetryTimeout(t *testing.T) {
 	d := newDB(t, map[string]string{
 		"t":     `module.exports = async (i, { tools }) => [(await tools.shop.do('a')).name, await tools.tasks.execute('inner')]`,
 		"inner": `module.exports = async (i, { tools }) => (await tools.shop.do('hang')).name`,
-		"call":  `module.exports = async (i, { tools }) => (await tools.with({ timeout: 300 }).shop.do('hang')).name`,
+		"call":  `module.exports = async (i, { tools }) => (await tools.with({ timeout: 1500 }).shop.do('hang')).name`,
 		"tidy":  `module.exports = async (i, { tools }) => { try { await tools.shop.do('hang') } finally { await tools.echo.value(1) } }`,
 	})
 	s := newShop("hang")
 	p, _ := d.host(func(cfg *stack.Config) { cfg.Services["shop"] = s })
 	failed := map[string]uuid.UUID{}
 	for _, task := range []string{"t", "call", "tidy"} {
-		params := stack.StartParams{Task: task, Timeout: 700 * time.Millisecond}
+		params := stack.StartParams{Task: task, Timeout: 1500 * time.Millisecond}
 		if task == "call" {
 			params.Timeout = 0
 		}

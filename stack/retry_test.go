@@ -180,7 +180,7 @@ func TestTimeout(t *testing.T) {
 		"retry": `module.exports = async (i, { tools }) => {
 			try { return await tools.with({ timeout: 300, retries: 100, backoff: 1 }).flaky.go() } catch (e) { return e.name } }`,
 		"child": `module.exports = async (i, { tools }) => {
-			try { return await tools.with({ timeout: 80 }).tasks.execute('sleeper', i) } catch (e) { return e.name + ' ' + e.code } }`,
+			try { return await tools.with({ timeout: 1500 }).tasks.execute('sleeper', i) } catch (e) { return e.name + ' ' + e.code } }`,
 		"sleeper": `module.exports = async (i, { tools }) => {
 			try { await tools.sleep(60000); return 'slept' }
 			catch (e) { console.log('caught ' + e.name); await tools.echo.value('tidy'); throw e } finally { console.log('tidied up') } }`,

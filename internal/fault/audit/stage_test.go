@@ -152,7 +152,7 @@ func (s *stage) poll(what string, want int, count func() int) {
 // finish waits for the ends of all trees but those named, and notes the exact results.
 func (s *stage) finish(p *stack.Processor, but string) {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(s.t.Context(), 5*time.Minute)
 	defer cancel()
 	for tree, id := range s.roots {
 		if tree == but {

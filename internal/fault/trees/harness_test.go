@@ -112,7 +112,7 @@ func (s *stage) start(tree trees.Tree) uuid.UUID {
 
 func (s *stage) wait(p *stack.Processor, id uuid.UUID) stack.Run {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(s.t.Context(), 5*time.Minute) // runs take turns: the first ends with the last
 	defer cancel()
 	r, err := p.Wait(ctx, id)
 	if err != nil || !r.Ended() {
