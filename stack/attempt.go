@@ -158,7 +158,7 @@ func (p *Processor) again(ctx context.Context, host Host, service string, f *fra
 		p.cfg.Log.Debug("claim lost", "stack_run", a.ID)
 		p.drop(ctx, host, a.owed(f))
 		if a.Held { // it was interrupted, or a reply was lost: as in stop
-			p.yield(ctx, host, a.ID, a.Sequence)
+			p.yield(ctx, host, a.ID, a.Slice)
 		}
 	default:
 		owed := a.owed(f)

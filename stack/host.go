@@ -72,13 +72,14 @@ func (s *Store) Release(ctx context.Context, host Host) error {
 }
 
 // Yield gives one row back to any host, if host holds it and it has not gone on
-// from that snapshot.
-func (s *Store) Yield(ctx context.Context, host Host, id uuid.UUID, sequence int64) error {
+// from that slice.
+func (s *Store) Yield(ctx context.Context, host Host, id uuid.UUID, slice Slice) error {
 	_, err := s.pool.Exec(ctx, `/* Yield */
 		update public.stack_runs set claimed_by = null, updated_at = now(),
 			status = case when sequence > first_sequence then 'pending_resume' else 'pending' end
-		where id = @id and status = 'processing' and claimed_by = @host and sequence = @sequence`,
-		pgx.StrictNamedArgs{"id": id, "host": host.ID, "sequence": sequence})
+		where id = @id and status = 'processing' and claimed_by = @host and sequence = @sequence
+			and attempt = coalesce(@attempt, attempt)`,
+		pgx.StrictNamedArgs{"id": id, "host": host.ID, "sequence": slice.Sequence, "attempt": slice.attempt})
 	if err != nil {
 		return fmt.Errorf("yield stack run: %w", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -50,8 +51,10 @@ func playSuicidal(ctx context.Context, c child) error {
 func (d *db) seeThrough(run uuid.UUID) (deaths int) {
 	d.t.Helper()
 	ctx, stop := context.WithCancel(d.t.Context())
+	var releasing sync.WaitGroup
+	releasing.Go(func() { d.release(ctx) })
+	defer releasing.Wait()
 	defer stop()
-	go d.release(ctx)
 	for ; deaths < 1000; deaths++ {
 		cmd := d.command("suicidal", run.String())
 		out, err := cmd.CombinedOutput()

@@ -204,7 +204,7 @@ func (p *Processor) claim(ctx, work context.Context, suspects bool) (left bool, 
 		more = false
 		for _, kind := range p.kinds() {
 			if kind.limit == 0 {
-				left = left || kind.ClaimKind == ClaimBodies
+				left = left || kind.ClaimKind != ClaimCalls
 				continue
 			}
 			host := p.currentHost()
@@ -233,15 +233,16 @@ type claimKind struct {
 }
 
 // kinds is one kind while there are slots for any rows, else two: for each kind
-// that there are none for, it notes that some may be left.
+// that there are none for, it notes that some may be left. Few are claimed at a time.
 func (p *Processor) kinds() []claimKind {
-	hand := p.atHand.free()
-	if hand == 0 {
+	most := min(p.atHand.free(), batchSize)
+	if most == 0 {
 		p.atHand.left.Store(true)
+		return []claimKind{{ClaimAll, 0}}
 	}
-	bodies, calls := min(p.bodies.free(), hand), min(p.queue.free(), hand)
-	if min(bodies, calls) >= batchSize {
-		return []claimKind{{ClaimAll, batchSize}}
+	bodies, calls := p.bodies.free(), p.queue.free()
+	if min(bodies, calls) >= most {
+		return []claimKind{{ClaimAll, most}}
 	}
 	if bodies == 0 {
 		p.bodies.left.Store(true)
@@ -249,7 +250,7 @@ func (p *Processor) kinds() []claimKind {
 	if calls == 0 {
 		p.queue.left.Store(true)
 	}
-	return []claimKind{{ClaimBodies, min(bodies, batchSize)}, {ClaimCalls, min(calls, batchSize)}}
+	return []claimKind{{ClaimBodies, min(bodies, most)}, {ClaimCalls, min(calls, most)}}
 }
 
 // slotsOf are those that a claimed row takes one of.
@@ -301,7 +302,7 @@ func (p *Processor) resume(ctx context.Context, host Host, c Claim, entered func
 // answerClaimed makes a claimed call.
 func (p *Processor) answerClaimed(ctx context.Context, host Host, c Claim) {
 	if p.draining() {
-		p.yield(ctx, host, c.ID, 0)
+		p.yield(ctx, host, c.ID, Child{attempt: c.row.Attempt}.slice())
 		return
 	}
 	ch := p.child(vm.Call{ID: c.Call.CallID, Call: c.Call.Call}, 0)

@@ -324,7 +324,7 @@ func (p *Processor) complete(ctx context.Context, host Host, e Ending) {
 		p.cfg.Log.Debug("claim lost", "stack_run", e.ID)
 		p.drop(ctx, host, e.owed())
 		if e.Held { // as in stop
-			p.yield(ctx, host, e.ID, e.Sequence)
+			p.yield(ctx, host, e.ID, e.Slice)
 		}
 		return
 	case refused(err) && len(e.Settled) > 0: // one of them may be the cause: each on its own, then the body anew

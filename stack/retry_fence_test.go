@@ -60,6 +60,9 @@ func TestRetryFencesOldSlices(t *testing.T) {
 			t.Errorf("the %s of the old slice: %v", what, err)
 		}
 	}
+	if err := d.store.Yield(t.Context(), host, body.ID, old); err != nil {
+		t.Error(err)
+	}
 	if after := d.dump(); after != before {
 		t.Errorf("the rows changed\n%s\n%s", before, after)
 	}

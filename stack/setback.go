@@ -22,7 +22,7 @@ func (p *Processor) leave(ctx context.Context, f *frame) {
 	p.forget(f)
 	p.drop(ctx, f.host, late)
 	if f.body.Held {
-		p.yield(ctx, f.host, f.body.ID, f.body.Sequence)
+		p.yield(ctx, f.host, f.body.ID, f.slice(nil))
 	}
 }
 
@@ -52,7 +52,7 @@ func (p *Processor) stop(ctx context.Context, f *frame, settled []Ending, err er
 	case errors.Is(err, ErrClaimLost), errors.Is(err, errEngine), errors.Is(err, errStuck), refused(err):
 		p.drop(ctx, f.host, owed) // only the replies are owed: whoever gets the last one resumes the body
 		if held {                 // it was a reply that was lost: somebody else has answered the call
-			p.yield(ctx, f.host, f.body.ID, f.body.Sequence)
+			p.yield(ctx, f.host, f.body.ID, f.slice(nil))
 		}
 	default:
 		p.abandon(ctx, f.host, err, append(bodies(owed), f.body.ID)...)
@@ -110,10 +110,10 @@ func whyParked(reason error) string {
 }
 
 // yield lets any host make a call, or go on with a body from its last snapshot.
-func (p *Processor) yield(ctx context.Context, host Host, id uuid.UUID, sequence int64) {
+func (p *Processor) yield(ctx context.Context, host Host, id uuid.UUID, slice Slice) {
 	land, cancel := mustLand(ctx)
 	defer cancel()
-	if err := p.cfg.Store.Yield(land, host, id, sequence); err != nil {
+	if err := p.cfg.Store.Yield(land, host, id, slice); err != nil {
 		p.abandon(ctx, host, err, id)
 	}
 }

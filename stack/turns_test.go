@@ -136,6 +136,34 @@ func TestWakingTakesTurns(t *testing.T) {
 	wantResult(t, d.run(p, "light", "null"), `"light"`)
 }
 
+// TestFewAreAtHand: however many rows wait, a host claims few that it does not run yet,
+// and runs at once what is under suspicion.
+func TestFewAreAtHand(t *testing.T) {
+	t.Parallel()
+	const many = 600
+	d := newDB(t, map[string]string{
+		"heavy": `module.exports = async () => { for (;;); }`,
+		"light": `module.exports = async () => 'light'`,
+	})
+	for range many {
+		d.enqueue("heavy", "null")
+	}
+	p, stop := d.host(func(c *stack.Config) { c.Drain = -1 })
+	defer stop() // which stops the heavy ones
+	d.eventually("some are claimed", func() bool { return d.count(`select count(*) from stack_runs where status = 'processing'`) >= 100 })
+	time.Sleep(300 * time.Millisecond) // for it to claim more
+	running := p.Taken()["frames"]     // counted first: more may begin
+	if n := d.count(`select count(*) from stack_runs where status = 'processing'`); n > int(running)+200 || n == many {
+		t.Errorf("%d are claimed while %d run", n, running)
+	}
+	suspect := d.enqueue("light", "null")
+	d.exec(`insert into amber.crashes select id, 0, 2 from stack_runs where child_task_run_id = $1`, suspect)
+	wantResult(t, d.wait(p, suspect), `"light"`)
+	if n := p.Taken()["frames"]; n >= 100 {
+		t.Errorf("%d bodies ran before the suspect", n)
+	}
+}
+
 // TestTimersDueAtOnce: a host that has just started answers all timers that are due
 // at the same moment, more than it reads at a time between its sweeps, none early,
 // and in the order in which they are due.
