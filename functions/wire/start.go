@@ -48,7 +48,7 @@ func milliseconds(body Object, name string) (time.Duration, error) {
 	const most = float64(math.MaxInt64 / time.Millisecond)
 	var ms float64
 	if json.Unmarshal(body[name], &ms) != nil || ms < 0 || ms >= most {
-		return 0, option(name, "a number of milliseconds")
+		return 0, option(name, "a number of milliseconds, 0 or more")
 	}
 	return time.Duration(ms * float64(time.Millisecond)), nil
 }
