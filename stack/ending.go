@@ -43,6 +43,7 @@ type Ending struct {
 	Forced     bool    // whoever holds the row
 	CancelOpen bool    // calls are open that nobody will wait for
 	Unsent     []Child // those of them that the last slice made: recorded, never sent
+	Task       string  // whose body this is; "" will do if there is nothing unsent
 
 	from    *frame // where late replies wait, in case this ending is not committed
 	givenUp string // the call that failed after more tries than one, as its task wrote it
@@ -196,7 +197,7 @@ func queueUnsent(b *batch, e Ending, c Child) error {
 			method_name, args, status, error, call_id, delivered, ended_at, idempotency_key)
 		values (@id, @task_run, @parent, @task_run, @service, @service, @method, @args, 'cancelled', @reason, @call_id, true, now(), @key)`,
 		pgx.StrictNamedArgs{"id": c.ID, "task_run": e.TaskRun, "parent": e.ID, "service": text(c.Call.Service),
-			"method": text(c.Call.Method()), "args": args, "reason": cancelReason, "call_id": int64(c.CallID), "key": c.ID.String()})
+			"method": text(c.Call.Method()), "args": args, "reason": cancelReason, "call_id": int64(c.CallID), "key": c.key(e.Task)})
 	return nil
 }
 

@@ -276,7 +276,7 @@ func (p *Processor) finish(ctx context.Context, f *frame, slice Slice, out *vm.O
 	if b.Interrupt != "" { // whatever the task made of it
 		reply = service.Reply{Err: p.cfg.Store.timeOver(ctx, p.cfg.Store.pool, b.ID, b.Parent, b.Interrupt)}
 	}
-	e := Ending{ID: b.ID, Parent: b.Parent, CallID: b.CallID, Reply: reply, TaskRun: b.TaskRun, Slice: slice,
+	e := Ending{ID: b.ID, Parent: b.Parent, CallID: b.CallID, Reply: reply, TaskRun: b.TaskRun, Task: b.Task, Slice: slice,
 		Interrupt: b.Interrupt, CancelOpen: len(out.Open)+len(out.Cancelled) > 0, from: f}
 	for _, c := range out.Calls {
 		e.Unsent = append(e.Unsent, p.child(c, b.Depth))

@@ -266,3 +266,15 @@ func (hangs) Call(ctx context.Context, _ service.Call, _ service.Meta) (json.Raw
 	<-ctx.Done()
 	return nil, ctx.Err()
 }
+
+// TestUnsentKey: the row of a call that was made and never sent shows the key that
+// its task gave it.
+func TestUnsentKey(t *testing.T) {
+	t.Parallel()
+	d := newDB(t, map[string]string{"t": `module.exports = async (i, { tools }) => { tools.with({ idempotencyKey: 'mine' }).echo.value(1) }`})
+	p, _ := d.host(nil)
+	d.run(p, "t", "null")
+	if n := d.count(`select count(*) from stack_runs where service_name = 'echo' and idempotency_key = 't/mine'`); n != 1 {
+		t.Error("the row has another key")
+	}
+}

@@ -27,7 +27,8 @@ type Config struct {
 	Rest bool
 	// Cancelled are trees that somebody asked to end; true: and was told that they will.
 	Cancelled map[string]bool
-	Timed     map[string]bool // trees whose root has only so much time
+	Below     map[string]map[string]bool // by tree: paths of bodies below its root that somebody asked to end
+	Timed     map[string]bool            // trees whose root has only so much time
 	// Results are exact results of root runs, as a client got them, by tree.
 	Results map[string]json.RawMessage
 }

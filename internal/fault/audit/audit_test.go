@@ -48,6 +48,7 @@ var tried = trees.Tree{ID: "tried", Path: "0", Body: []trees.Step{
 		{Op: trees.OpLedger, Method: ledger.Once}, {Op: trees.OpLedger, Method: ledger.Each, Turn: true, Fails: 3}}},
 	{Op: trees.OpChild, With: &trees.With{In: 20}, Body: []trees.Step{{Op: trees.OpSleep}}},
 	{Op: trees.OpChild, Catch: true, With: &trees.With{Timeout: 60}, Body: []trees.Step{hang}},
+	{Op: trees.OpLedger, Method: ledger.Each, With: &trees.With{Own: true}},
 }}
 
 var (
@@ -389,6 +390,7 @@ var violations = []planted{
 	{promise: 5, check: "runs of a tree that nobody started", cfg: func(c *audit.Config) { c.Trees = nil }},
 
 	{promise: 6, check: "a key of two calls", quiet: true, sql: []string{`update stack_runs set idempotency_key = 'same' where service_name = 'ledger'`}},
+	{promise: 6, check: "a key of two calls", quiet: true, sql: []string{`update stack_runs set idempotency_key = 'fault-tree/same' where service_name = 'ledger' and parent_task_run_id = (select id from task_runs where input->>'tree' = 'tried' and input->>'path' = '0')`}},
 	{promise: 6, check: "a key of two calls", cfg: func(c *audit.Config) { c.Entries[1].Key = c.Entries[0].Key }},
 	{promise: 6, check: "a call without a key", quiet: true, sql: []string{`update stack_runs set idempotency_key = null where ` + sleeperCall}},
 	{promise: 6, check: "an effect without a key", cfg: entry(func(e *ledger.Entry) { e.Key = "" })},
@@ -422,6 +424,8 @@ var violations = []planted{
 	{promise: 6, check: "tries that were not recorded", sql: []string{`update amber.attempts set attempt = attempt + 1 where attempt = 2`}},
 	{promise: 6, check: "tries that were not recorded", sql: []string{`insert into amber.attempts (stack_run_id, attempt) select id, 1 from stack_runs where ` + someAnswer}},
 	{promise: 6, check: "a call was tried more often than its task allows", quiet: true, sql: []string{`update stack_runs set tries = 4 where ` + refused}},
+	{promise: 6, check: "a call without the key that its task gave", quiet: true, sql: []string{`update stack_runs set idempotency_key = gen_random_uuid()::text where idempotency_key like '%/%'`}},
+	{promise: 6, check: "a call with a key that its task did not give", quiet: true, sql: []string{`update stack_runs set idempotency_key = 'fault-tree/mine' where ` + refused}},
 	{promise: 6, check: "a call was made more often than it was taken", cfg: func(c *audit.Config) {
 		e := c.Entries[0]
 		for range 9 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -31,7 +32,7 @@ func (a *auditor) played(ctx context.Context) error {
 			s = new(trees.Seen)
 		}
 		_, s.Cancelled = a.cfg.Cancelled[tree.ID]
-		s.Timed = a.cfg.Timed[tree.ID]
+		s.Timed, s.Below = a.cfg.Timed[tree.ID], a.cfg.Below[tree.ID]
 		a.checkAsked(tree, s)
 		verdict := tree.Check(*s)
 		for _, c := range verdict.Complaints {
@@ -47,15 +48,25 @@ func (a *auditor) played(ctx context.Context) error {
 	return nil
 }
 
-// checkAsked looks whether a tree that was to end did, and how often its calls were
-// tried.
+// checkAsked looks whether a tree that was to end did, how often its calls were
+// tried, and under which keys.
 func (a *auditor) checkAsked(tree trees.Tree, s *trees.Seen) {
 	for _, r := range s.Runs {
 		if r.Path == tree.Path && a.cfg.Rest && a.cfg.Cancelled[tree.ID] && r.Status != "cancelled" {
 			a.found(4, "a run that was cancelled ended as something else", tree.ID, "cancelled", r.Status)
 		}
 		for _, c := range r.Calls {
-			if row := a.rows[c.ID]; row != nil && row.Tries > tree.Retries(row.Path) {
+			row := a.rows[c.ID]
+			if row == nil || row.Path == "" { // refused: it is not known which it was
+				continue
+			}
+			switch key, own := tree.Key(row.Path); {
+			case own && row.Key != key:
+				a.found(6, "a call without the key that its task gave", tree.ID+" at "+row.Path, key, row.Key)
+			case !own && strings.Contains(row.Key, "/"):
+				a.found(6, "a call with a key that its task did not give", tree.ID+" at "+row.Path, "amber's own", row.Key)
+			}
+			if row.Tries > tree.Retries(row.Path) {
 				a.found(6, "a call was tried more often than its task allows", tree.ID+" at "+row.Path, fmt.Sprint(1+tree.Retries(row.Path)), fmt.Sprint(1+row.Tries))
 			}
 		}

@@ -93,3 +93,23 @@ func (p *play) cancel(ctx context.Context, run uuid.UUID) (settled bool) {
 	}
 	return false
 }
+
+// cancelBelow cancels a run below some root, alone, if there is one that goes on.
+func (p *play) cancelBelow(ctx context.Context) {
+	var run uuid.UUID
+	var tree, path string
+	err := p.database.pool.QueryRow(ctx, `
+		select t.id, t.input->>'tree', t.input->>'path' from public.task_runs t join public.stack_runs s on s.child_task_run_id = t.id
+		where t.task_name = $1 and s.parent_stack_run_id is not null and s.status not in ('completed', 'failed', 'cancelled')
+		order by random() limit 1`, trees.TaskName).Scan(&run, &tree, &path)
+	if err != nil {
+		return // there is none
+	}
+	p.mu.Lock()
+	if p.below[tree] == nil {
+		p.below[tree] = map[string]bool{}
+	}
+	p.below[tree][path] = true // asked for in vain, perhaps: then nothing comes of it
+	p.mu.Unlock()
+	p.cancel(ctx, run)
+}

@@ -78,8 +78,9 @@ type play struct {
 	report           Report
 	mu               sync.Mutex // guards the report's maps
 	extras, inserted []extra
-	broken           []uuid.UUID // rows that nobody can go on with
-	deadline         time.Time   // for all to come to rest; zero while things are spoilt
+	broken           []uuid.UUID                // rows that nobody can go on with
+	below            map[string]map[string]bool // bodies below roots that were cancelled alone: by tree, their paths
+	deadline         time.Time                  // for all to come to rest; zero while things are spoilt
 	ended            atomic.Int64
 }
 
@@ -95,7 +96,7 @@ func (p *play) over() bool {
 func Run(ctx context.Context, o Options) (Report, error) {
 	o = o.withDefaults()
 	began := time.Now()
-	p := &play{Options: o, rand: newRand(o.Seed), report: newReport(o)}
+	p := &play{Options: o, rand: newRand(o.Seed), report: newReport(o), below: map[string]map[string]bool{}}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if err := p.prepare(ctx); err != nil {

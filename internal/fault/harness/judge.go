@@ -63,7 +63,7 @@ func (p *play) judge(ctx context.Context, roots []root) (err error) {
 		return err
 	}
 	cfg := audit.Config{Entries: p.ledger.Entries(), Rest: true, Results: map[string]json.RawMessage{},
-		Cancelled: map[string]bool{}, Timed: map[string]bool{}, Secrets: p.secrets.all(p.database)}
+		Cancelled: map[string]bool{}, Timed: map[string]bool{}, Below: p.below, Secrets: p.secrets.all(p.database)}
 	for _, r := range roots {
 		cfg.Trees = append(cfg.Trees, r.tree)
 		if r.fate.cancel {

@@ -98,6 +98,8 @@ func (p *play) visit(ctx context.Context) {
 			p.rerun(ctx)
 		case n%10 == 9:
 			_ = p.retryEarly(ctx)
+		case n%20 == 3, n%20 == 11:
+			p.cancelBelow(ctx)
 		case n%20 == 12:
 			p.reseal(ctx, n/20)
 		case n%20 == 14:

@@ -16,6 +16,8 @@ type Seen struct {
 	// Who may have interrupted its runs besides the tree itself.
 	Cancelled bool // somebody, from outside
 	Timed     bool // the root run has only so much time
+	// Below are the paths of bodies below the root that somebody cancelled alone.
+	Below map[string]bool
 }
 
 // Run is the task run that played one body.
@@ -68,7 +70,7 @@ type Taken struct {
 // Check says whether a tree was played as it must be. It has one complaint per
 // run at most: what comes after it is not judged.
 func (t Tree) Check(seen Seen) Verdict {
-	c := checker{runs: map[string]*Run{}, entries: map[string][]ledger.Entry{}, played: map[string]*replay{}, called: map[string]bool{t.Path: true}}
+	c := checker{below: seen.Below, runs: map[string]*Run{}, entries: map[string][]ledger.Entry{}, played: map[string]*replay{}, called: map[string]bool{t.Path: true}}
 	for i := range seen.Runs {
 		r := &seen.Runs[i]
 		if c.runs[r.Path] != nil {
@@ -91,6 +93,7 @@ func (t Tree) Check(seen Seen) Verdict {
 // checker is the state of one Check.
 type checker struct {
 	Verdict
+	below   map[string]bool // bodies that somebody cancelled
 	runs    map[string]*Run
 	entries map[string][]ledger.Entry
 	played  map[string]*replay
@@ -147,7 +150,7 @@ func (c *checker) play(path string, called *Step, give any, limited bool) *repla
 	if r := c.played[path]; r != nil || c.runs[path] == nil {
 		return r
 	}
-	r := &replay{checker: c, run: c.runs[path], path: path, body: called.Body, give: give, retries: called.retries(), limited: limited || called.timed(), timeout: called.timeout(), open: map[string]*act{}}
+	r := &replay{checker: c, run: c.runs[path], path: path, body: called.Body, give: give, retries: called.retries(), limited: limited || called.timed() || c.below[path], timeout: called.timeout(), open: map[string]*act{}}
 	c.played[path] = r
 	r.all()
 	return r

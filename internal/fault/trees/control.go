@@ -30,6 +30,17 @@ func (g *generator) control(s *Step) {
 	}
 }
 
+// own has some calls of the ledger carry a key of the task's own.
+func (g *generator) own(s *Step) {
+	if !g.odds(12) {
+		return
+	}
+	if s.With == nil {
+		s.With = &With{}
+	}
+	s.With.Own = true
+}
+
 // child makes a call of a task.
 func (g *generator) child(depth, at int) Step {
 	s := Step{Op: OpChild, Catch: g.odds(60), Give: g.IntN(at + 1)}
@@ -106,6 +117,16 @@ func (s *Step) fails(answer any, path string) *failure {
 	default:
 		return &failure{codeAgain, text}
 	}
+}
+
+// Key is the idempotency key that the ledger sees of the call at a path, if the task
+// gives its own: behind the task's name.
+func (t Tree) Key(path string) (key string, own bool) {
+	s := find(t.Body, t.Path, path)
+	if s == nil || s.With == nil || !s.With.Own {
+		return "", false
+	}
+	return TaskName + "/" + t.ID + " " + path, true
 }
 
 // Retries is how often the call at a path may be made again at most.

@@ -79,8 +79,11 @@ func (r *replay) checkResult() {
 // checkOthers judges what the prelude and the host say at the end of a task.
 func (r *replay) checkOthers(lines []string) {
 	left, open := 0, len(r.open)-r.dead
-	for _, line := range lines {
+	for i, line := range lines {
 		switch {
+		case slices.Contains(lines[:i], line):
+			r.complain(r.path, "no line twice", line)
+			return
 		case strings.HasPrefix(line, "The task ended "), strings.HasPrefix(line, "The task failed while "):
 			left++
 		case strings.Contains(line, " failed and nothing awaited it: ") && r.forgets:

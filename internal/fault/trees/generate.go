@@ -121,6 +121,7 @@ func (g *generator) ledger() Step {
 		s.Delay = g.IntN(g.ms + 1)
 	}
 	g.control(&s)
+	g.own(&s)
 	return s
 }
 

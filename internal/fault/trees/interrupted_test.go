@@ -168,3 +168,43 @@ func TestTriesAgain(t *testing.T) {
 		}
 	}
 }
+
+// TestInterruptedBelow: of a tree that nobody interrupts, bodies are cancelled alone:
+// their callers see it, and go on.
+func TestInterruptedBelow(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	p, _ := s.host("only", nil)
+	hang, three := hangs.Body[0], 3
+	hang.Of = slices.Clone(hang.Of)
+	tree := trees.Tree{ID: "below", Path: "0", Body: []trees.Step{
+		{Op: trees.OpChild, Catch: true, Body: []trees.Step{hang}},
+		{Op: trees.OpChild, Catch: true, With: &trees.With{Retries: &three, Backoff: 1}, Body: []trees.Step{{Op: trees.OpChild, Body: []trees.Step{hang}}}},
+		{Op: trees.OpLedger, Method: ledger.Once},
+	}}
+	id := s.start(tree)
+	below := map[string]bool{"0.0": true, "0.1.0": true}
+	for _, path := range []string{"0.0", "0.1.0"} {
+		var run uuid.UUID
+		for deadline := time.Now().Add(2 * time.Minute); run == uuid.Nil && time.Now().Before(deadline); time.Sleep(time.Millisecond) { // polls hosts
+			_ = s.pool.QueryRow(t.Context(), `select t.id from public.task_runs t join public.stack_runs s on s.parent_task_run_id = t.id
+				where t.input->>'path' = $1 and s.service_name = 'sleep'`, path).Scan(&run) // uuid.Nil until there is one
+		}
+		if _, err := p.Cancel(t.Context(), run); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.wait(p, id)
+	seen := s.seen()[tree.ID]
+	if nobody := tree.Check(seen).Complaints; len(nobody) == 0 {
+		t.Error("no complaint about an interruption by nobody")
+	}
+	seen.Below = below
+	check(t, tree, seen)
+	if root := runOf(seen, "0"); root.Status != "completed" || root.Interrupt != "" {
+		t.Errorf("the root is %s, interrupted by %q", root.Status, root.Interrupt)
+	}
+	if n := len(runOf(seen, "0.1").Lines); n != 1 {
+		t.Errorf("%d lines of a body whose child was cancelled, want 1: what is cancelled is not tried again", n)
+	}
+}

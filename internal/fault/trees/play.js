@@ -35,10 +35,12 @@ module.exports = async ({ tree, path, body, give = null }, { tools }) => {
   const saw = [];
 
   // given are the tools with the options of a step.
-  function given({ with: options }) {
+  function given({ with: options }, at) {
     if (!options) return tools;
-    const { in: ms, ...rest } = options;
-    return tools.with(ms === undefined ? rest : { ...rest, scheduledFor: new Date(Date.now() + ms).toISOString() });
+    const { in: ms, own, ...rest } = options;
+    if (ms !== undefined) rest.scheduledFor = new Date(Date.now() + ms).toISOString();
+    if (own) rest.idempotencyKey = tree + ' ' + at;
+    return tools.with(rest);
   }
 
   // start sets a step going and returns a promise of what it gives.
@@ -48,11 +50,11 @@ module.exports = async ({ tree, path, body, give = null }, { tools }) => {
       case 'ledger': {
         const ask = { tree, path: at, answer: step.answer, fail: step.fail, delay: step.delay, flaky: step.flaky, turn: step.turn };
         if (step.refuse) ask.refuse = '\0';
-        return given(step).ledger[step.method](ask);
+        return given(step, at).ledger[step.method](ask);
       }
       case 'child':
-        return given(step).tasks.execute('fault-tree', { tree, path: at, body: step.body, give: step.give ? saw[step.give - 1] : null });
-      case 'sleep': return given(step).sleep(step.ms || 0);
+        return given(step, at).tasks.execute('fault-tree', { tree, path: at, body: step.body, give: step.give ? saw[step.give - 1] : null });
+      case 'sleep': return given(step, at).sleep(step.ms || 0);
       case 'timer': return new Promise((resolve) => setTimeout(resolve, step.ms || 0, 'rang'));
       case 'all': return Promise.all(branches());
       case 'settled':

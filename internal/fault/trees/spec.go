@@ -65,6 +65,9 @@ type With struct {
 	Delay    int  `json:"delay,omitempty"`
 	In       int  `json:"in,omitempty"` // from now: scheduledFor
 	Priority int  `json:"priority,omitempty"`
+	// Own has the task give an idempotency key: [Tree.Key]. It is the same in each
+	// execution, so it is not for a step with Turn.
+	Own bool `json:"own,omitempty"`
 }
 
 // timed reports whether the step's call has only so much time.
