@@ -7,6 +7,8 @@ var callChecks = []check{
 		select h.row_id::text, format('%s became cancelled in transaction %s', h.old_status, h.txid) from fault.history h
 		where h.source = 'stack_runs' and h.op = 'UPDATE' and h.new_status = 'cancelled' and h.old_status not in ` + endedSQL + `
 			and h.parent is not null and h.old_interrupt is null and h.new_interrupt is null
+			and not exists (select from public.stack_runs s join public.task_runs t on t.id = s.child_task_run_id -- a client did, before it began
+				where s.id = h.row_id and t.cancel_requested_at is not null)
 			and not exists (select from fault.history p where p.source = 'stack_runs' and p.row_id = h.parent
 				and (p.txid = h.txid and (p.new_sequence > p.old_sequence or p.new_status in ` + endedSQL + `) or p.new_interrupt is not null))`},
 

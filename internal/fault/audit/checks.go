@@ -127,7 +127,7 @@ var checks = []check{
 		select idempotency_key, format('%s calls: %s', count(*), string_agg(id::text, ', ')) from public.stack_runs
 		where idempotency_key is not null group by idempotency_key
 		having count(*) > 1 and not ( -- a task's own key, of one call in several executions
-			idempotency_key like '%/%' and count(distinct parent_task_run_id) = 1 and count(distinct args->0->>'path') = 1)`},
+			idempotency_key like '%/%' and count(distinct parent_task_run_id) = 1 and count(distinct args->0->>'path') <= 1)`},
 	{6, "a call without a key", "a key", `
 		select id::text, format('none, %s.%s', service_name, method_name) from public.stack_runs
 		where call_id is not null and coalesce(idempotency_key, '') = ''`},

@@ -177,6 +177,15 @@ func (p *play) ageImages(ctx context.Context) {
 // a key which nobody has, and a body whose snapshot is gone. Both are parked.
 func (p *play) insertBroken(ctx context.Context) {
 	ghost, gone, run := uuid.New(), uuid.New(), uuid.New()
+	p.mu.Lock()
+	p.broken = append(p.broken, ghost, gone) // whether they are there is known at the end
+	p.mu.Unlock()
+	_ = pgx.BeginFunc(ctx, p.database.pool, func(tx pgx.Tx) error { // unless the database is away
+		return insertGhosts(ctx, tx, ghost, gone, run)
+	})
+}
+
+func insertGhosts(ctx context.Context, tx pgx.Tx, ghost, gone, run uuid.UUID) error {
 	for _, s := range []struct {
 		sql  string
 		args []any
@@ -189,13 +198,11 @@ func (p *play) insertBroken(ctx context.Context) {
 		{`update public.stack_runs set status = 'pending' where id = $1`, []any{ghost}},
 		{`update public.stack_runs set status = 'pending_resume' where id = $1`, []any{gone}},
 	} {
-		if _, err := p.database.pool.Exec(ctx, s.sql, s.args...); err != nil {
-			return // the database is away
+		if _, err := tx.Exec(ctx, s.sql, s.args...); err != nil {
+			return err
 		}
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.broken = append(p.broken, ghost, gone)
+	return nil
 }
 
 // checkParked looks at what is parked at the end: what nobody can go on with should
@@ -215,10 +222,17 @@ func (p *play) checkParked(ctx context.Context) error {
 		}
 		return nil
 	})
-	if err == nil && p.report.Parked != len(p.broken) {
-		p.odd(fmt.Sprintf("%d of the %d rows are parked that nobody can go on with", p.report.Parked, len(p.broken)))
+	if err != nil {
+		return err
 	}
-	return err
+	var there int
+	if err := p.database.pool.QueryRow(ctx, `select count(*) from public.stack_runs where id = any($1)`, p.broken).Scan(&there); err != nil {
+		return err
+	}
+	if p.report.Parked != there {
+		p.odd(fmt.Sprintf("%d of the %d rows are parked that nobody can go on with", p.report.Parked, there))
+	}
+	return nil
 }
 
 // endBroken ends what nothing else will, as an operator does.

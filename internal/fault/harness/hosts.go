@@ -239,8 +239,8 @@ func (p *play) hunters() int {
 }
 
 // arm chooses the points of a life among those that are wanted, nil for all. Some
-// of the lives are for the points at which none has ended yet: they end at the
-// first of those that they come to. The others are armed with a few of any, half
+// of the lives, and all of those that come to few points, are for the points at which
+// none has ended yet: they end at the first of those that they come to. The others are armed with a few of any, half
 // of them those at which the fewest ended, and pass them some times.
 func (p *play) arm(wanted func(string) bool) string {
 	p.mu.Lock()
@@ -255,7 +255,7 @@ func (p *play) arm(wanted func(string) bool) string {
 	}
 	unhit := slices.DeleteFunc(slices.Clone(candidates), func(point string) bool { return p.report.Kills[point] > 0 })
 	var list []string
-	if len(unhit) > 0 && p.rand.IntN(p.hunters()) == 0 {
+	if len(unhit) > 0 && (wanted != nil || p.rand.IntN(p.hunters()) == 0) {
 		for _, point := range unhit {
 			list = append(list, point+"=1")
 		}

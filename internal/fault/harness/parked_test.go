@@ -37,6 +37,7 @@ func TestCheckParked(t *testing.T) {
 		odd    []string
 	}{
 		{"as it should be", []uuid.UUID{broken, other}, 2, nil},
+		{"one was never inserted", []uuid.UUID{broken, other, uuid.New()}, 2, nil},
 		{"another is parked", []uuid.UUID{broken}, 1, []string{other.String() + " is parked: " + why}},
 		{"one is not parked", []uuid.UUID{broken, other, loose}, 2, []string{"2 of the 3 rows are parked that nobody can go on with"}},
 	} {

@@ -83,13 +83,13 @@ func (p *play) visit(ctx context.Context) {
 			p.insertBroken(ctx)
 		case n%20 == 4:
 			p.startExtra(ctx, "fault-big", 20, "20")
-		case n%10 == 6:
+		case n%20 == 6:
 			p.startExtra(ctx, "fault-wait", n, fmt.Sprintf(`[%d,"answered"]`, n))
 		case n%10 == 7:
 			p.startExtra(ctx, "fault-race", n, fmt.Sprint(n))
 		case n%4 == 1:
 			p.insert(ctx, n)
-		case n%20 == 2:
+		case n%20 == 2, n%20 == 10:
 			at := time.Now().Add(time.Second).UnixMilli()
 			p.startExtra(ctx, "fault-early", int(at), fmt.Sprintf("[[%d,true],1]", at))
 		case n%20 == 0 && n > 0:
@@ -98,6 +98,8 @@ func (p *play) visit(ctx context.Context) {
 			p.rerun(ctx)
 		case n%10 == 9:
 			_ = p.retryEarly(ctx)
+		case n%20 == 16:
+			p.cancelUnbegun(ctx)
 		case n%20 == 3, n%20 == 11:
 			p.cancelBelow(ctx)
 		case n%20 == 12:
@@ -131,6 +133,7 @@ func (p *play) look(ctx context.Context) {
 			},
 			func() error { return p.ask(ctx, http.MethodGet, "/functions/v1/tasks/list", nil, "") },
 			func() error { return p.answerWaiting(ctx) },
+			func() error { return p.retryEarly(ctx) },
 			func() error {
 				return p.ask(ctx, http.MethodPost, "/functions/v1/stack-processor", map[string]any{}, "")
 			},

@@ -111,7 +111,7 @@ func (s *scan) function(f *ast.FuncDecl) {
 			return true
 		}
 		switch name := method.Sel.Name; {
-		case name == "tx" && len(call.Args) == 3:
+		case (name == "tx" || name == "atOnce") && len(call.Args) == 3:
 			s.act(call.Args[1], parameters)
 		case name == "parkLost" && len(call.Args) == 4:
 			s.act(call.Args[1], parameters)

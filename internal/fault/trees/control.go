@@ -24,6 +24,9 @@ func (g *generator) control(s *Step) {
 	case n < 22: // it is tried as long as there is time
 		s.Flaky = ledger.Always
 		s.With = &With{Retries: retries(100), Backoff: 1 + g.IntN(g.ms), Timeout: 1 + g.IntN(5*g.ms)}
+	case n < 25 && !g.determined: // it is answered too late, or just in time
+		s.Delay = g.IntN(10 * g.ms)
+		s.With = &With{Timeout: 1 + g.IntN(5*g.ms)}
 	case n < 27: // it is answered too late
 		s.Delay = never
 		s.With = &With{Timeout: 1 + g.IntN(5*g.ms)}

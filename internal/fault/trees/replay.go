@@ -36,7 +36,7 @@ type replay struct {
 
 	calls   []string // in order of their numbers
 	later   []string // made in this turn, and sent at its end
-	forgets bool     // some call is not awaited
+	forgets int      // calls that are not awaited
 	given   map[string]any
 
 	finishing bool // the line with the result has to come next
@@ -150,7 +150,7 @@ func (r *replay) fail(err *failure) {
 // anew begins another execution.
 func (r *replay) anew() {
 	r.executions = append(r.executions, r.calls)
-	r.saw, r.next, r.open, r.calls, r.given, r.forgets = nil, 0, map[string]*act{}, nil, nil, false
+	r.saw, r.next, r.open, r.calls, r.given, r.forgets = nil, 0, map[string]*act{}, nil, nil, 0
 	r.again, r.ended, r.err, r.lines, r.dead = false, false, nil, 0, 0
 	r.advance()
 }
@@ -166,7 +166,7 @@ func (r *replay) advance() {
 			return
 		case OpForget:
 			r.call(&step.Of[0], at+".0")
-			r.forgets = true
+			r.forgets++
 			r.saw = append(r.saw, nil)
 		default:
 			r.begin(step, at, nil, 0)
