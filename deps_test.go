@@ -49,7 +49,7 @@ floor 2½: what functions share, and no function itself
 	functions/wire             uuid
 
 floor 1
-	stack                      pgx uuid sync
+	stack                      pgx pgxuuid uuid sync
 	supabase/rest              pgx
 	supabase/local             pgx xz
 
@@ -73,6 +73,7 @@ modules, and what each is for
 	godotenv   github.com/joho/godotenv       reads .env files as the Supabase CLI does
 	jwt        github.com/golang-jwt/jwt/v5   signs and verifies Supabase's tokens
 	pgx        github.com/jackc/pgx/v5        speaks to Postgres
+	pgxuuid    github.com/vgarvardt/pgx-google-uuid/v5  ids as pgx sends them fastest
 	qjs        github.com/fastschema/qjs      QuickJS as a WebAssembly module
 	runewidth  github.com/mattn/go-runewidth  columns that text takes on a terminal
 	sync       golang.org/x/sync              goroutines that are started and awaited together

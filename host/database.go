@@ -220,6 +220,7 @@ func (db *database) openPool(ctx context.Context, c Config) error {
 	case !strings.Contains(db.url, "pool_max_conns"):
 		config.MaxConns = max(config.MaxConns, minConns)
 	}
+	stack.UUIDs(config)
 	failpoint.Trace(config.ConnConfig)
 	db.pool, err = pgxpool.NewWithConfig(ctx, config)
 	if err != nil {

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 )
 
 // Adopt gives runs that somebody else inserted as queued, without a body, a
@@ -45,7 +44,7 @@ func (s *Store) Adopt(ctx context.Context, limit int) (adopted int, err error) {
 			select since, id from queued order by since desc, id desc limit 1
 		)
 		select (select count(*) from bodies), (select count(*) from queued), coalesce((select since from last), @since), coalesce((select id from last), @id)`,
-		pgx.StrictNamedArgs{"limit": limit, "since": from.since, "id": from.id, "most": maxPriority}).Scan(&adopted, &looked, &last.since, &last.id)
+		namedArgs{"limit": limit, "since": from.since, "id": from.id, "most": maxPriority}).Scan(&adopted, &looked, &last.since, &last.id)
 	if err != nil {
 		return 0, fmt.Errorf("adopt queued runs: %w", err)
 	}

@@ -51,12 +51,12 @@ func (s *Store) Again(ctx context.Context, host Host, a Attempt) error {
 			where id = @id and tries = @tries and sequence = @sequence and attempt = coalesce(@attempt, attempt) and interrupt is null and (
 				(status = 'processing' and claimed_by = @host)
 				or (status = 'suspended_waiting_child' and sequence = @fence))`,
-			pgx.StrictNamedArgs{"id": a.ID, "tries": a.Tries, "after": a.After.Seconds(), "body": a.TaskRun != uuid.Nil,
+			namedArgs{"id": a.ID, "tries": a.Tries, "after": a.After.Seconds(), "body": a.TaskRun != uuid.Nil,
 				"sequence": a.Sequence, "host": host.ID, "fence": a.fence(), "attempt": a.attempt})
 		b.Queue(`/* Again: attempt */
 			insert into amber.attempts (stack_run_id, attempt, started_at, error, next_at)
 			select id, tries, clock_timestamp() - make_interval(secs => @began), @error, due_at from public.stack_runs where id = @id`,
-			pgx.StrictNamedArgs{"id": a.ID, "began": a.Began.Seconds(), "error": json.RawMessage(failure)})
+			namedArgs{"id": a.ID, "began": a.Began.Seconds(), "error": json.RawMessage(failure)})
 		if a.TaskRun != uuid.Nil {
 			if err := s.settle(&b, host, a.ID, a.TaskRun, a.Slice, false); err != nil {
 				return err
@@ -65,7 +65,7 @@ func (s *Store) Again(ctx context.Context, host Host, a Attempt) error {
 			queueForgetBody(&b, a.ID)
 			b.Queue(`/* Again: run */
 				update public.task_runs set status = 'queued', attempt = attempt + 1, waiting_on_stack_run_id = null, stuck_reason = null, updated_at = now()
-				where id = @run and status not in ('completed', 'failed', 'cancelled')`, pgx.StrictNamedArgs{"run": a.TaskRun})
+				where id = @run and status not in ('completed', 'failed', 'cancelled')`, namedArgs{"run": a.TaskRun})
 		}
 		return b.send(ctx, tx)
 	})
@@ -74,11 +74,11 @@ func (s *Store) Again(ctx context.Context, host Host, a Attempt) error {
 // queueForgetBody removes what a body has of an execution that is over, all of whose
 // calls have ended: the next one sees none of it.
 func queueForgetBody(b *batch, id uuid.UUID) {
-	b.Queue(`/* forget body */ select amber.forget_bodies(array[@id::uuid])`, pgx.StrictNamedArgs{"id": id})
+	b.Queue(`/* forget body */ select amber.forget_bodies(array[@id::uuid])`, namedArgs{"id": id})
 	b.Queue(`/* forget replies */
 		update public.stack_runs set delivered = true, updated_at = now()
 		where parent_stack_run_id = @id and not delivered and call_id is not null and status in ('completed', 'failed', 'cancelled')`,
-		pgx.StrictNamedArgs{"id": id})
+		namedArgs{"id": id})
 }
 
 // Late records an answer that came when nobody waited for it any more.
@@ -86,7 +86,7 @@ func (s *Store) Late(ctx context.Context, id uuid.UUID, began time.Duration) err
 	_, err := s.pool.Exec(ctx, `/* Late */
 		insert into amber.attempts (stack_run_id, attempt, started_at, late)
 		select id, tries + 1, clock_timestamp() - make_interval(secs => @began), true from public.stack_runs where id = @id`,
-		pgx.StrictNamedArgs{"id": id, "began": began.Seconds()})
+		namedArgs{"id": id, "began": began.Seconds()})
 	if err != nil {
 		return fmt.Errorf("record late answer: %w", err)
 	}
@@ -107,7 +107,7 @@ func (s *Store) WakeDue(ctx context.Context, limit int) (int, error) {
 		)
 		update public.stack_runs s set status = 'pending', due_at = null, turn_at = now() + make_interval(secs => turn * @every::float8), updated_at = now()
 		from turns where s.id = turns.id`,
-		pgx.StrictNamedArgs{"limit": limit, "every": turnEvery.Seconds()})
+		namedArgs{"limit": limit, "every": turnEvery.Seconds()})
 	if err != nil {
 		return 0, fmt.Errorf("wake what is due: %w", err)
 	}

@@ -41,7 +41,7 @@ func (s *Store) putBytes(b *batch, id uuid.UUID, kind string, v any) error {
 	}
 	b.Queue(`/* bytes */ insert into amber.replies (stack_run_id, kind, key_id, data) values (@id, @kind, @key, @data)
 		on conflict (stack_run_id, kind) do update set key_id = excluded.key_id, data = excluded.data, created_at = now()`,
-		pgx.StrictNamedArgs{"id": id, "kind": kind, "key": keyID, "data": sealed})
+		namedArgs{"id": id, "kind": kind, "key": keyID, "data": sealed})
 	return nil
 }
 

@@ -70,6 +70,7 @@ func newChild(ctx context.Context, dsn string) (child, error) {
 	if err != nil {
 		return c, err
 	}
+	stack.UUIDs(cfg)
 	if !cannotListen(dsn) {
 		stack.PlanOnce(cfg)
 	}

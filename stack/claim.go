@@ -139,16 +139,16 @@ func (r claimed) deadline() time.Time {
 // with, and as much memory as they take. One whose lease has run out gets none.
 // After an error it is not known what was taken: see [Store.GiveBack].
 func (s *Store) Claim(ctx context.Context, host Host, kind ClaimKind, limit int) ([]Claim, error) {
-	return s.claim(ctx, host, kind.sql(), pgx.StrictNamedArgs{"limit": limit})
+	return s.claim(ctx, host, kind.sql(), namedArgs{"limit": limit})
 }
 
 // ClaimRow takes that row if host may claim it; else it returns none.
 func (s *Store) ClaimRow(ctx context.Context, host Host, id uuid.UUID) ([]Claim, error) {
-	return s.claim(ctx, host, "id = @id and not "+suspectSQL, pgx.StrictNamedArgs{"limit": 1, "id": id})
+	return s.claim(ctx, host, "id = @id and not "+suspectSQL, namedArgs{"limit": 1, "id": id})
 }
 
 // claim takes free rows of which the SQL condition only holds.
-func (s *Store) claim(ctx context.Context, host Host, only string, args pgx.StrictNamedArgs) ([]Claim, error) {
+func (s *Store) claim(ctx context.Context, host Host, only string, args namedArgs) ([]Claim, error) {
 	args["engines"], args["host"], args["keys"], args["memory"] = host.Engines, host.ID, s.ring.IDs(), host.memory()
 	rows, err := s.pool.Query(ctx, `/* Claim */
 		with free as (

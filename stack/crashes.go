@@ -3,8 +3,6 @@ package stack
 import (
 	"context"
 	"fmt"
-
-	"github.com/jackc/pgx/v5"
 )
 
 // A body may take its host down: whatever the reason, it must not take down one
@@ -33,7 +31,7 @@ func (s *Store) forgetCrashes(ctx context.Context) error {
 	_, err := s.pool.Exec(ctx, `/* forgetCrashes */
 		delete from amber.crashes c where not exists (
 			select from public.stack_runs s where s.id = c.stack_run_id and s.sequence = c.sequence
-				and s.status not in ('completed', 'failed', 'cancelled'))`, pgx.StrictNamedArgs{})
+				and s.status not in ('completed', 'failed', 'cancelled'))`, namedArgs{})
 	if err != nil {
 		return fmt.Errorf("forget crashes: %w", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -88,15 +89,18 @@ func (sl Slice) fence() int64 {
 func (s *Store) end(b *batch, host Host, e Ending, delivered, kept bool) error {
 	status, result, failure := outcome(e)
 	kept = kept && status == StatusFailed
-	b.fenced(`/* end: row */
-		update public.stack_runs set status = @status, result = @result, error = @error, delivered = @delivered,
-			claimed_by = null, waiting_on_stack_run_id = null, stuck_reason = null, ended_at = now(), updated_at = now()
-		where id = @id and sequence = @sequence and attempt = coalesce(@attempt, attempt) and coalesce(interrupt, '') = @interrupt and (
-			(status = 'processing' and claimed_by = @host)
-			or (status = 'sleeping' and due_at <= now())
-			or (status = 'suspended_waiting_child' and sequence = @fence)
-			or (@forced and status not in ('completed', 'failed', 'cancelled')))`,
-		pgx.StrictNamedArgs{"status": status, "result": result, "error": failure, "delivered": delivered,
+	b.Queue(`/* end: row */
+		with row as (
+			update public.stack_runs set status = @status, result = @result, error = @error, delivered = @delivered,
+				claimed_by = null, waiting_on_stack_run_id = null, stuck_reason = null, ended_at = now(), updated_at = now()
+			where id = @id and sequence = @sequence and attempt = coalesce(@attempt, attempt) and coalesce(interrupt, '') = @interrupt and (
+				(status = 'processing' and claimed_by = @host)
+				or (status = 'sleeping' and due_at <= now())
+				or (status = 'suspended_waiting_child' and sequence = @fence)
+				or (@forced and status not in ('completed', 'failed', 'cancelled')))
+			returning 1
+		) select case when not exists (select from row) then amber.stop('AMB01') end`,
+		namedArgs{"status": status, "result": result, "error": failure, "delivered": delivered,
 			"id": e.ID, "host": host.ID, "sequence": e.Sequence, "fence": e.fence(), "interrupt": e.Interrupt, "forced": e.Forced, "attempt": e.attempt})
 	if err := s.putBytes(b, e.ID, kindReply, e.Reply); err != nil {
 		return err
@@ -114,7 +118,7 @@ func (s *Store) end(b *batch, host Host, e Ending, delivered, kept bool) error {
 		return err
 	}
 	if e.Sequence > 0 && !kept {
-		b.Queue(`/* end: forget */ select amber.forget_bodies(array[@id::uuid])`, pgx.StrictNamedArgs{"id": e.ID})
+		b.Queue(`/* end: forget */ select amber.forget_bodies(array[@id::uuid])`, namedArgs{"id": e.ID})
 	}
 	if e.CancelOpen {
 		queueCancelOpen(b, e.ID)
@@ -130,7 +134,7 @@ func (s *Store) end(b *batch, host Host, e Ending, delivered, kept bool) error {
 			logs = (select jsonb_agg(jsonb_build_object('at', at, 'level', level, 'message', message) order by id)
 				from (select * from amber.logs where task_run_id = @run order by id limit @logs) l)
 		where id = @run and status not in ('completed', 'failed', 'cancelled')`,
-		pgx.StrictNamedArgs{"status": status, "result": result, "error": failure, "run": e.TaskRun, "logs": maxRunLogs})
+		namedArgs{"status": status, "result": result, "error": failure, "run": e.TaskRun, "logs": maxRunLogs})
 	return nil
 }
 
@@ -147,11 +151,11 @@ func (s *Store) settle(b *batch, host Host, id, taskRun uuid.UUID, sl Slice, fai
 	}
 	if len(sl.Delivered) > 0 {
 		b.Queue(`/* settle: delivered */ update public.stack_runs set delivered = true, updated_at = now() where id = any(@ids)`,
-			pgx.StrictNamedArgs{"ids": sl.Delivered})
+			namedArgs{"ids": sl.Delivered})
 		if !failed {
 			b.Queue(`/* settle: forget */
 				select amber.forget_bodies(array(select stack_run_id from amber.failures where stack_run_id = any(@ids)))`,
-				pgx.StrictNamedArgs{"ids": sl.Delivered})
+				namedArgs{"ids": sl.Delivered})
 		}
 	}
 	queueLogs(b, id, taskRun, sl.Logs)
@@ -180,7 +184,7 @@ func outcome(e Ending) (status string, result, failure json.RawMessage) {
 // queueCancelOpen cancels every call below the body that has not ended, and the
 // runs of those that are bodies. The body's row has to be locked.
 func queueCancelOpen(b *batch, id uuid.UUID) {
-	b.Queue(`/* cancel open */ select amber.cancel_below(@id, @reason)`, pgx.StrictNamedArgs{"id": id, "reason": cancelReason})
+	b.Queue(`/* cancel open */ select amber.cancel_below(@id, @reason)`, namedArgs{"id": id, "reason": cancelReason})
 }
 
 // cancelReason is the error of a call that nobody waits for any more.
@@ -196,7 +200,7 @@ func queueUnsent(b *batch, e Ending, c Child) error {
 		insert into public.stack_runs (id, parent_task_run_id, parent_stack_run_id, parent_run_id, service_name, module_name,
 			method_name, args, status, error, call_id, delivered, ended_at, idempotency_key)
 		values (@id, @task_run, @parent, @task_run, @service, @service, @method, @args, 'cancelled', @reason, @call_id, true, now(), @key)`,
-		pgx.StrictNamedArgs{"id": c.ID, "task_run": e.TaskRun, "parent": e.ID, "service": text(c.Call.Service),
+		namedArgs{"id": c.ID, "task_run": e.TaskRun, "parent": e.ID, "service": text(c.Call.Service),
 			"method": text(c.Call.Method()), "args": args, "reason": cancelReason, "call_id": int64(c.CallID), "key": c.key(e.Task)})
 	return nil
 }
@@ -207,24 +211,34 @@ func queueUnsent(b *batch, e Ending, c Child) error {
 // [Store.Suspend]. It reports whether the caller was waiting and is now held by
 // host: then host must resume it.
 func (s *Store) Complete(ctx context.Context, host Host, e Ending) (resume bool, err error) {
-	err = s.tx(ctx, "complete stack run", func(tx pgx.Tx) error {
-		resume, err = s.complete(ctx, tx, host, e)
-		return err
-	})
+	var b batch
+	if err := s.queueComplete(&b, host, e, &resume); err != nil {
+		return false, fmt.Errorf("complete stack run: %w", err)
+	}
+	err = s.atOnce(ctx, "complete stack run", &b)
 	return resume && err == nil, err
 }
 
+// complete is Complete within a transaction.
 func (s *Store) complete(ctx context.Context, tx pgx.Tx, host Host, e Ending) (resume bool, err error) {
-	if e.Parent != uuid.Nil {
-		if resume, err = lockWaiting(ctx, tx, e.Parent); err != nil {
-			return false, err
-		}
-	}
 	var b batch
-	if err := s.end(&b, host, e, false, true); err != nil {
+	if err := s.queueComplete(&b, host, e, &resume); err != nil {
 		return false, err
 	}
-	if resume {
+	err = b.send(ctx, tx)
+	return resume, err
+}
+
+func (s *Store) queueComplete(b *batch, host Host, e Ending, resume *bool) error {
+	if e.Parent != uuid.Nil {
+		b.Queue(`/* Complete: lock caller */
+			with caller as (select from public.stack_runs where id = @id for update)
+			select case when not exists (select from caller) then amber.stop('AMB01') end`, namedArgs{"id": e.Parent})
+	}
+	if err := s.end(b, host, e, false, true); err != nil {
+		return err
+	}
+	if e.Parent != uuid.Nil {
 		// A body of another engine, sealed with a key that is not here, or larger than
 		// this host takes, is left to another.
 		b.Queue(`/* Complete: resume */
@@ -232,20 +246,23 @@ func (s *Store) complete(ctx context.Context, tx pgx.Tx, host Host, e Ending) (r
 				(status, claimed_by) = (
 					select case when ours then 'processing' else 'pending_resume' end, case when ours then @host::uuid end
 					from (select coalesce(s.engine = any(@engines) and @works and `+opensSQL+` and `+fitsSQL+`, false) as ours) o)
-			where id = @parent returning claimed_by is not null`,
-			pgx.StrictNamedArgs{"parent": e.Parent, "host": host.ID, "engines": host.Engines, "works": host.takes(), "keys": s.ring.IDs(), "memory": host.memory()}).
-			QueryRow(func(row pgx.Row) error { return row.Scan(&resume) })
+			where id = @parent and status = 'suspended_waiting_child' returning claimed_by is not null`,
+			namedArgs{"parent": e.Parent, "host": host.ID, "engines": host.Engines, "works": host.takes(), "keys": s.ring.IDs(), "memory": host.memory()}).
+			QueryRow(func(row pgx.Row) error {
+				err := row.Scan(resume)
+				if errors.Is(err, pgx.ErrNoRows) { // it does not wait
+					return nil
+				}
+				return err
+			})
 	}
-	err = b.send(ctx, tx)
-	return resume, err
+	return nil
 }
 
-// lockWaiting locks a body, as whoever touches its calls must first, and
-// reports whether it waits.
-func lockWaiting(ctx context.Context, tx pgx.Tx, body uuid.UUID) (waits bool, err error) {
-	err = tx.QueryRow(ctx, `/* lockWaiting */ select status = 'suspended_waiting_child' from public.stack_runs where id = @id for update`,
-		pgx.StrictNamedArgs{"id": body}).Scan(&waits)
-	return waits, lostIfGone(err)
+// lockCaller locks a body, as whoever touches its calls must first.
+func lockCaller(ctx context.Context, tx pgx.Tx, body uuid.UUID) error {
+	err := tx.QueryRow(ctx, `/* lockCaller */ select id from public.stack_runs where id = @id for update`, namedArgs{"id": body}).Scan(&body)
+	return lostIfGone(err)
 }
 
 // Answer ends a call as Complete does, whoever holds it: its holder's own answer
@@ -253,14 +270,14 @@ func lockWaiting(ctx context.Context, tx pgx.Tx, body uuid.UUID) (waits bool, er
 func (s *Store) Answer(ctx context.Context, host Host, e Ending) (resume bool, err error) {
 	err = s.tx(ctx, "answer call", func(tx pgx.Tx) error {
 		if e.Parent != uuid.Nil {
-			if _, err := lockWaiting(ctx, tx, e.Parent); err != nil {
+			if err := lockCaller(ctx, tx, e.Parent); err != nil {
 				return err
 			}
 		}
 		tag, err := tx.Exec(ctx, `/* Answer */
 			update public.stack_runs set status = 'processing', claimed_by = @host, started_at = coalesce(started_at, now()), updated_at = now()
 			where id = @id and status not in ('completed', 'failed', 'cancelled')`,
-			pgx.StrictNamedArgs{"id": e.ID, "host": host.ID})
+			namedArgs{"id": e.ID, "host": host.ID})
 		if err != nil {
 			return err
 		}

@@ -2,8 +2,6 @@ package stack
 
 import (
 	"context"
-
-	"github.com/jackc/pgx/v5"
 )
 
 // ParkEngineless parks the rows that wait for a host and whose engine no host
@@ -27,7 +25,7 @@ func (s *Store) ParkEngineless(ctx context.Context) (rows int, err error) {
 						|| '). It goes on when a host starts that has it: an amber of the version that it was suspended by, or one that carries that engine along.'
 				from lost where s.id = lost.id
 				returning s.child_task_run_id, s.stuck_reason
-			)`, pgx.StrictNamedArgs{"limit": limit})
+			)`, namedArgs{"limit": limit})
 		if err != nil {
 			return rows, err
 		}

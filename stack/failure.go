@@ -2,7 +2,6 @@ package stack
 
 import (
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 )
 
 // A body that failed keeps its snapshot and a row of amber.failures, in case its run
@@ -36,5 +35,5 @@ func queueFailure(b *batch, e Ending) {
 			@unsent, coalesce((select max(l.id) from amber.logs l where l.task_run_id = @run), 0)
 		from public.stack_runs s where s.id = @id and s.sequence > s.first_sequence
 		on conflict (stack_run_id) do update set seen = excluded.seen, open = excluded.open, unsent = excluded.unsent, line = excluded.line`,
-		pgx.StrictNamedArgs{"id": e.ID, "run": e.TaskRun, "seen": seen, "unsent": unsent, "open": e.CancelOpen})
+		namedArgs{"id": e.ID, "run": e.TaskRun, "seen": seen, "unsent": unsent, "open": e.CancelOpen})
 }

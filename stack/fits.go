@@ -2,8 +2,6 @@ package stack
 
 import (
 	"context"
-
-	"github.com/jackc/pgx/v5"
 )
 
 // A host takes a body only if it gives to one VM as much memory as the body had
@@ -52,5 +50,5 @@ func (s *Store) ParkTooLarge(ctx context.Context) (rows int, err error) {
 			from lost where s.id = lost.id
 				and s.status in ('pending', 'pending_resume', 'pending_execution') and s.stuck_reason is null
 			returning s.child_task_run_id, s.stuck_reason
-		)`, pgx.StrictNamedArgs{})
+		)`, namedArgs{})
 }

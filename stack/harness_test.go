@@ -91,6 +91,7 @@ func openDB(t testing.TB, dsn string) *db {
 	if err != nil {
 		t.Fatal(err)
 	}
+	stack.UUIDs(cfg)
 	if !cannotListen(dsn) {
 		stack.PlanOnce(cfg)
 	}

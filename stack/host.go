@@ -17,19 +17,19 @@ import (
 func (s *Store) Register(ctx context.Context, h Host, lease time.Duration, exclusive bool) (Host, error) {
 	h.ID = newID()
 	err := s.tx(ctx, "register host", func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `/* Register: lock */ select pg_advisory_xact_lock(@lock)`, pgx.StrictNamedArgs{"lock": parkingLock}); err != nil {
+		if _, err := tx.Exec(ctx, `/* Register: lock */ select pg_advisory_xact_lock(@lock)`, namedArgs{"lock": parkingLock}); err != nil {
 			return err
 		}
 		if exclusive {
 			if _, err := tx.Exec(ctx, `/* Register: expire */ update amber.hosts set expires_at = now() - interval '1 second' where name = @name`,
-				pgx.StrictNamedArgs{"name": h.Name}); err != nil {
+				namedArgs{"name": h.Name}); err != nil {
 				return err
 			}
 		}
 		_, err := tx.Exec(ctx, `/* Register: insert */
 			insert into amber.hosts (id, name, engine, engines, keys, memory, expires_at)
 			values (@id, @name, @engine, @engines, @keys, @memory, now() + make_interval(secs => @lease))`,
-			pgx.StrictNamedArgs{"id": h.ID, "name": h.Name, "engine": h.Engines[0], "engines": h.Engines, "keys": s.ring.IDs(),
+			namedArgs{"id": h.ID, "name": h.Name, "engine": h.Engines[0], "engines": h.Engines, "keys": s.ring.IDs(),
 				"memory": h.memory(), "lease": lease.Seconds()})
 		return err
 	})
@@ -44,7 +44,7 @@ func (s *Store) Register(ctx context.Context, h Host, lease time.Duration, exclu
 func (s *Store) Renew(ctx context.Context, host Host, lease time.Duration) error {
 	tag, err := s.pool.Exec(ctx, `/* Renew */
 		update amber.hosts set expires_at = now() + make_interval(secs => @lease) where id = @id and expires_at > now()`,
-		pgx.StrictNamedArgs{"id": host.ID, "lease": lease.Seconds()})
+		namedArgs{"id": host.ID, "lease": lease.Seconds()})
 	if err != nil {
 		return fmt.Errorf("renew lease: %w", err)
 	}
@@ -62,11 +62,11 @@ func (s *Store) Release(ctx context.Context, host Host) error {
 		_, err := tx.Exec(ctx, `/* Release: rows */
 			update public.stack_runs set claimed_by = null, updated_at = now(),
 				status = case when sequence > first_sequence then 'pending_resume' else 'pending' end
-			where status = 'processing' and claimed_by = @host`, pgx.StrictNamedArgs{"host": host.ID})
+			where status = 'processing' and claimed_by = @host`, namedArgs{"host": host.ID})
 		if err != nil {
 			return err
 		}
-		_, err = tx.Exec(ctx, `/* Release: host */ delete from amber.hosts where id = @id`, pgx.StrictNamedArgs{"id": host.ID})
+		_, err = tx.Exec(ctx, `/* Release: host */ delete from amber.hosts where id = @id`, namedArgs{"id": host.ID})
 		return err
 	})
 }
@@ -79,7 +79,7 @@ func (s *Store) Yield(ctx context.Context, host Host, id uuid.UUID, slice Slice)
 			status = case when sequence > first_sequence then 'pending_resume' else 'pending' end
 		where id = @id and status = 'processing' and claimed_by = @host and sequence = @sequence
 			and attempt = coalesce(@attempt, attempt)`,
-		pgx.StrictNamedArgs{"id": id, "host": host.ID, "sequence": slice.Sequence, "attempt": slice.attempt})
+		namedArgs{"id": id, "host": host.ID, "sequence": slice.Sequence, "attempt": slice.attempt})
 	if err != nil {
 		return fmt.Errorf("yield stack run: %w", err)
 	}
@@ -99,7 +99,7 @@ func (s *Store) Abandon(ctx context.Context, host Host, body uuid.UUID) error {
 			)
 			update public.stack_runs s set claimed_by = null, updated_at = now(),
 				status = case when s.sequence > first_sequence then 'pending_resume' else 'pending' end
-			from held where s.id = held.id`, pgx.StrictNamedArgs{"body": body, "host": host.ID})
+			from held where s.id = held.id`, namedArgs{"body": body, "host": host.ID})
 		return err
 	})
 }
@@ -113,7 +113,7 @@ func (s *Store) GiveBack(ctx context.Context, host Host, known []uuid.UUID, age 
 			status = case when sequence > first_sequence then 'pending_resume' else 'pending' end
 		where status = 'processing' and claimed_by = @host and not id = any(@known)
 			and updated_at < now() - make_interval(secs => @age)`,
-		pgx.StrictNamedArgs{"host": host.ID, "known": known, "age": age.Seconds()})
+		namedArgs{"host": host.ID, "known": known, "age": age.Seconds()})
 	if err != nil {
 		return 0, fmt.Errorf("give back forgotten rows: %w", err)
 	}
@@ -162,7 +162,7 @@ func (s *Store) Reap(ctx context.Context) (freed int, suspects bool, err error) 
 				union all
 				select from amber.crashes c join public.stack_runs s on s.id = c.stack_run_id and s.sequence = c.sequence
 				where c.times >= 2 and s.status in ('pending', 'pending_resume', 'pending_execution') and s.stuck_reason is null)`,
-			pgx.StrictNamedArgs{"most": quarantineAfter}).Scan(&freed, &suspects)
+			namedArgs{"most": quarantineAfter}).Scan(&freed, &suspects)
 		return err
 	})
 	if err != nil {
@@ -197,7 +197,7 @@ func (s *Store) wakeLate(ctx context.Context) (woken int, err error) {
 			update public.stack_runs p set status = 'pending_resume', updated_at = now() from late where p.id = late.id returning p.id
 		)
 		select (select count(*) from woken), (select count(*) from ended), coalesce((select body from ended order by body desc limit 1), @after)`,
-		pgx.StrictNamedArgs{"after": s.rounds.late.body, "limit": lateLook}).Scan(&woken, &looked, &last)
+		namedArgs{"after": s.rounds.late.body, "limit": lateLook}).Scan(&woken, &looked, &last)
 	if err != nil {
 		return 0, fmt.Errorf("wake late bodies: %w", err)
 	}

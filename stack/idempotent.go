@@ -86,7 +86,7 @@ func (s *Store) started(ctx context.Context, p StartParams) (run uuid.UUID, err 
 	err = s.pool.QueryRow(ctx, `/* started */
 		select id, idempotency_hash from public.task_runs
 		where task_name = @task and coalesce(owner::text, caller_role, '') = @scope and idempotency_key = @key`,
-		pgx.StrictNamedArgs{"task": p.Task, "scope": p.Caller.scope(), "key": p.IdempotencyKey}).Scan(&run, &hash)
+		namedArgs{"task": p.Task, "scope": p.Caller.scope(), "key": p.IdempotencyKey}).Scan(&run, &hash)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return uuid.Nil, nil

@@ -16,7 +16,7 @@ import (
 func (s *Store) Image(ctx context.Context, digest []byte) ([]byte, error) {
 	var data []byte
 	err := s.pool.QueryRow(ctx, `/* Image */ select data from amber.images where digest = @digest`,
-		pgx.StrictNamedArgs{"digest": digest}).Scan(&data)
+		namedArgs{"digest": digest}).Scan(&data)
 	if err != nil {
 		return nil, fmt.Errorf("load image %x: %w", digest, err)
 	}
@@ -26,7 +26,7 @@ func (s *Store) Image(ctx context.Context, digest []byte) ([]byte, error) {
 // SaveImage stores an image.
 func (s *Store) SaveImage(ctx context.Context, digest []byte, engine string, data []byte) error {
 	_, err := s.pool.Exec(ctx, `/* SaveImage */ insert into amber.images (digest, engine, data) values (@digest, @engine, @data) on conflict do nothing`,
-		pgx.StrictNamedArgs{"digest": digest, "engine": engine, "data": data})
+		namedArgs{"digest": digest, "engine": engine, "data": data})
 	if err != nil {
 		return fmt.Errorf("save image %x: %w", digest, err)
 	}
@@ -38,7 +38,7 @@ func (s *Store) SaveImage(ctx context.Context, digest []byte, engine string, dat
 // that is about to remove the image is waited for.
 func (s *Store) UseImage(ctx context.Context, digest []byte) (known bool, err error) {
 	err = s.pool.QueryRow(ctx, `/* UseImage: look */ select used_at > now() - interval '1 hour' from amber.images where digest = @digest`,
-		pgx.StrictNamedArgs{"digest": digest}).Scan(&known)
+		namedArgs{"digest": digest}).Scan(&known)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return false, nil
 	}
@@ -49,7 +49,7 @@ func (s *Store) UseImage(ctx context.Context, digest []byte) (known bool, err er
 		return true, nil
 	}
 	tag, err := s.pool.Exec(ctx, `/* UseImage */ update amber.images set used_at = now() where digest = @digest`,
-		pgx.StrictNamedArgs{"digest": digest})
+		namedArgs{"digest": digest})
 	if err != nil {
 		return false, fmt.Errorf("note the use of image %x: %w", digest, err)
 	}

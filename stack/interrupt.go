@@ -62,7 +62,7 @@ type Interrupted struct {
 // ended stays as it is.
 func (s *Store) Cancel(ctx context.Context, host Host, run uuid.UUID, grace time.Duration) (in Interrupted, err error) {
 	var body uuid.UUID
-	err = s.pool.QueryRow(ctx, `/* Cancel: body */ select id from public.stack_runs where child_task_run_id = @run`, pgx.StrictNamedArgs{"run": run}).Scan(&body)
+	err = s.pool.QueryRow(ctx, `/* Cancel: body */ select id from public.stack_runs where child_task_run_id = @run`, namedArgs{"run": run}).Scan(&body)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return s.cancelUnbegun(ctx, run)
 	}
@@ -78,7 +78,7 @@ func (s *Store) cancelUnbegun(ctx context.Context, run uuid.UUID) (in Interrupte
 		update public.task_runs t set status = 'cancelled', error = @reason, cancel_requested_at = now(), ended_at = now(), updated_at = now()
 		where id = @run and not exists (select from public.stack_runs s where s.child_task_run_id = t.id)
 			and status not in ('completed', 'failed', 'cancelled')`,
-		pgx.StrictNamedArgs{"run": run, "reason": reasonOf(interruptCancel)})
+		namedArgs{"run": run, "reason": reasonOf(interruptCancel)})
 	if err != nil {
 		return in, fmt.Errorf("cancel run: %w", err)
 	}
@@ -126,7 +126,7 @@ func (s *Store) interrupt(ctx context.Context, act string, host Host, id uuid.UU
 			_, err := tx.Exec(ctx, `/* interrupt */
 				with run as (update public.task_runs set cancel_requested_at = coalesce(cancel_requested_at, case when @why = 'cancel' then now() end), updated_at = now() where id = @run)
 				select amber.interrupt(@id, @why, @reason, make_interval(secs => @grace))`,
-				pgx.StrictNamedArgs{"id": id, "run": *r.Run, "why": why, "reason": reasonOf(why), "grace": grace.Seconds()})
+				namedArgs{"id": id, "run": *r.Run, "why": why, "reason": reasonOf(why), "grace": grace.Seconds()})
 			return err
 		}
 		return s.endForced(ctx, tx, host, id, r, why, &in)
@@ -147,6 +147,13 @@ func (s *Store) endForced(ctx context.Context, tx pgx.Tx, host Host, id uuid.UUI
 	e.Reply.Err = s.timeOver(ctx, tx, id, e.Parent, why)
 	if r.Run != nil {
 		e.TaskRun, e.Logs = *r.Run, forcedEnd(r, asked)
+		if asked == interruptCancel {
+			if _, err := tx.Exec(ctx, `/* interrupt: asked */
+				update public.task_runs set cancel_requested_at = coalesce(cancel_requested_at, now()), updated_at = now() where id = @run`,
+				namedArgs{"run": *r.Run}); err != nil {
+				return err
+			}
+		}
 	} else if why == interruptTimeout {
 		call, err := s.askedOf(ctx, tx, id)
 		if err != nil {
@@ -184,7 +191,7 @@ func (s *Store) timeOver(ctx context.Context, q querier, id, caller uuid.UUID, w
 	err = q.QueryRow(ctx, `/* timeOver */
 		select coalesce(abs(extract(epoch from t.deadline_at - t.created_at) - @timeout::float8) <= abs(extract(epoch from t.deadline_at - c.deadline_at)), true)
 		from public.stack_runs s join public.task_runs t on t.id = s.child_task_run_id left join public.task_runs c on c.id = s.parent_task_run_id
-		where s.id = @id`, pgx.StrictNamedArgs{"id": id, "timeout": o.timeout.Seconds()}).Scan(&own)
+		where s.id = @id`, namedArgs{"id": id, "timeout": o.timeout.Seconds()}).Scan(&own)
 	if err != nil || !own {
 		return interruption(why)
 	}
@@ -204,7 +211,7 @@ func (s *Store) askedOf(ctx context.Context, q querier, id uuid.UUID) (service.C
 	err := q.QueryRow(ctx, `/* interrupt: request */
 		select service_name, coalesce(method_name, ''), key_id, data
 		from public.stack_runs s left join amber.replies r on r.stack_run_id = s.id and r.kind = 'request' where s.id = @id`,
-		pgx.StrictNamedArgs{"id": id}).Scan(&name, &method, &keyID, &sealed)
+		namedArgs{"id": id}).Scan(&name, &method, &keyID, &sealed)
 	if err != nil {
 		return service.Call{}, fmt.Errorf("load request: %w", err)
 	}
@@ -219,14 +226,14 @@ func (s *Store) askedOf(ctx context.Context, q querier, id uuid.UUID) (service.C
 func lockBoth(ctx context.Context, tx pgx.Tx, id uuid.UUID) (r interruptible, err error) {
 	_, err = tx.Exec(ctx, `/* interrupt: caller */
 		select from public.stack_runs where id = (select parent_stack_run_id from public.stack_runs where id = @id) for update`,
-		pgx.StrictNamedArgs{"id": id})
+		namedArgs{"id": id})
 	if err != nil {
 		return r, err
 	}
 	rows, err := tx.Query(ctx, `/* interrupt: row */
 		select status, parent_stack_run_id as parent, call_id, child_task_run_id as run, sequence, sequence > first_sequence as begun,
 			interrupt, coalesce(deadline_at <= clock_timestamp(), false) as due, tries
-		from public.stack_runs where id = @id for update`, pgx.StrictNamedArgs{"id": id})
+		from public.stack_runs where id = @id for update`, namedArgs{"id": id})
 	if err != nil {
 		return r, err
 	}
@@ -239,7 +246,7 @@ func (s *Store) interruptOf(ctx context.Context, host Host, id uuid.UUID, sequen
 	err = s.pool.QueryRow(ctx, `/* interruptOf */
 		select coalesce(interrupt, ''), interrupted_at is not null from public.stack_runs where id = @id and sequence = @sequence
 			and (status = 'processing' and claimed_by = @host or status = 'suspended_waiting_child')`,
-		pgx.StrictNamedArgs{"id": id, "host": host.ID, "sequence": sequence}).Scan(&why, &knows)
+		namedArgs{"id": id, "host": host.ID, "sequence": sequence}).Scan(&why, &knows)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return "", false, nil
 	}
@@ -268,7 +275,7 @@ func (s *Store) Deadlines(ctx context.Context, within time.Duration, limit int) 
 		from public.stack_runs
 		where deadline_at <= now() + make_interval(secs => @within) and deadline_at is not null and status not in ('completed', 'failed', 'cancelled')
 		order by deadline_at limit @limit`,
-		pgx.StrictNamedArgs{"within": within.Seconds(), "limit": limit, "holder": holderFirst.Seconds()})
+		namedArgs{"within": within.Seconds(), "limit": limit, "holder": holderFirst.Seconds()})
 	if err != nil {
 		return nil, fmt.Errorf("list deadlines: %w", err)
 	}

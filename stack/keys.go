@@ -64,7 +64,7 @@ func (s *Store) seals(ctx context.Context, id string) (used bool, err error) {
 	err = s.pool.QueryRow(ctx, `/* seals */
 		select exists (select from amber.replies where key_id = @id) or exists (select from amber.snapshots where key_id = @id)
 			or exists (select from amber.hosts where expires_at > now())`,
-		pgx.StrictNamedArgs{"id": id}).Scan(&used)
+		namedArgs{"id": id}).Scan(&used)
 	if err != nil {
 		return false, fmt.Errorf("check keys: %w", err)
 	}
@@ -83,7 +83,7 @@ func (s *Store) NoteKey(ctx context.Context) error {
 		return fmt.Errorf("note key: %w", err)
 	}
 	if _, err := s.pool.Exec(ctx, `/* NoteKey */ insert into amber.keys (id, sample) values (@id, @sample) on conflict do nothing`,
-		pgx.StrictNamedArgs{"id": id, "sample": sample}); err != nil {
+		namedArgs{"id": id, "sample": sample}); err != nil {
 		return fmt.Errorf("note key: %w", err)
 	}
 	return nil
@@ -93,7 +93,7 @@ func (s *Store) everyHostHas(ctx context.Context, id string) error {
 	var name string
 	err := s.pool.QueryRow(ctx, `/* everyHostHas */
 		select name from amber.hosts where expires_at > now() and keys <> '{}' and not @id = any(keys) limit 1`,
-		pgx.StrictNamedArgs{"id": id}).Scan(&name)
+		namedArgs{"id": id}).Scan(&name)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil
 	}

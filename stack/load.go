@@ -79,7 +79,7 @@ func (s *Store) openCall(ctx context.Context, r claimed, req request) (Claim, er
 	err := s.pool.QueryRow(ctx, `/* openCall */
 		select task_name, coalesce(owner::text, ''), coalesce(caller_role, ''), caller_claims
 		from public.task_runs where id = @run`,
-		pgx.StrictNamedArgs{"run": c.TaskRun}).Scan(&c.Task, &c.Caller.Owner, &c.Caller.Role, &c.Caller.Claims)
+		namedArgs{"run": c.TaskRun}).Scan(&c.Task, &c.Caller.Owner, &c.Caller.Role, &c.Caller.Claims)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) { // no run: somebody's row of its own
 		return Claim{}, fmt.Errorf("load caller: %w", err)
 	}
@@ -109,7 +109,7 @@ func (s *Store) asked(ctx context.Context, r claimed) (req request, exact bool, 
 	var keyID string
 	var sealed []byte
 	err = s.pool.QueryRow(ctx, `/* request */ select key_id, data from amber.replies where stack_run_id = @id and kind = 'request'`,
-		pgx.StrictNamedArgs{"id": r.ID}).Scan(&keyID, &sealed)
+		namedArgs{"id": r.ID}).Scan(&keyID, &sealed)
 	if err == nil {
 		return req, true, s.openBytes(r.ID, kindRequest, keyID, sealed, &req)
 	}
@@ -140,7 +140,7 @@ type vmState struct {
 // sealed before it runs: suspending the body overwrites vm_state.
 func (s *Store) broughtCode(ctx context.Context, host Host, id uuid.UUID, req request) (request, error) {
 	var raw json.RawMessage
-	err := s.pool.QueryRow(ctx, `/* broughtCode: look */ select vm_state from public.stack_runs where id = @id`, pgx.StrictNamedArgs{"id": id}).Scan(&raw)
+	err := s.pool.QueryRow(ctx, `/* broughtCode: look */ select vm_state from public.stack_runs where id = @id`, namedArgs{"id": id}).Scan(&raw)
 	if err != nil {
 		return req, fmt.Errorf("load code: %w", lostIfGone(err))
 	}
@@ -173,7 +173,7 @@ func (s *Store) broughtCode(ctx context.Context, host Host, id uuid.UUID, req re
 	return req, s.tx(ctx, "keep request", func(tx pgx.Tx) error {
 		var b batch
 		b.fenced(`/* broughtCode: hold */ update public.stack_runs set updated_at = now() where id = @id and status = 'processing' and claimed_by = @host`,
-			pgx.StrictNamedArgs{"id": id, "host": host.ID})
+			namedArgs{"id": id, "host": host.ID})
 		if err := s.putBytes(&b, id, kindRequest, req); err != nil {
 			return err
 		}
@@ -192,7 +192,7 @@ func (s *Store) bodyRun(ctx context.Context, host Host, r claimed, task string, 
 				update public.task_runs t set status = 'processing', started_at = coalesce(t.started_at, now()), updated_at = now()
 				where t.id = @run and t.status in ('queued', 'processing')
 					and not exists (select from public.stack_runs s where s.child_task_run_id = t.id)
-				returning t.id`, pgx.StrictNamedArgs{"run": *r.ParentTaskRunID}).Scan(&run)
+				returning t.id`, namedArgs{"run": *r.ParentTaskRunID}).Scan(&run)
 			if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 				return err
 			}
@@ -205,7 +205,7 @@ func (s *Store) bodyRun(ctx context.Context, host Host, r claimed, task string, 
 		b.fenced(`/* bodyRun: link */
 			update public.stack_runs set child_task_run_id = @run, updated_at = now()
 			where id = @id and child_task_run_id is null and status = 'processing' and claimed_by = @host`,
-			pgx.StrictNamedArgs{"run": run, "id": r.ID, "host": host.ID})
+			namedArgs{"run": run, "id": r.ID, "host": host.ID})
 		return b.send(ctx, tx)
 	})
 	return run, err
@@ -227,7 +227,7 @@ func (s *Store) load(ctx context.Context, r claimed, task string, input json.Raw
 		where id = @run and status not in ('completed', 'failed', 'cancelled')
 		returning coalesce(owner::text, ''), coalesce(caller_role, ''), caller_claims,
 			coalesce((select sum(octet_length(data)) from amber.snapshots where stack_run_id = @body), 0)::bigint`,
-		pgx.StrictNamedArgs{"run": body.TaskRun, "body": body.ID}).Scan(&body.Caller.Owner, &body.Caller.Role, &body.Caller.Claims, &body.stored)
+		namedArgs{"run": body.TaskRun, "body": body.ID}).Scan(&body.Caller.Owner, &body.Caller.Role, &body.Caller.Claims, &body.stored)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, s.runEnded(ctx, body)
 	}
@@ -237,7 +237,7 @@ func (s *Store) load(ctx context.Context, r claimed, task string, input json.Raw
 	if body.begins() {
 		return body, nil
 	}
-	rows, err := s.pool.Query(ctx, repliesSQL, pgx.StrictNamedArgs{"body": body.ID, "most": pieceBytes})
+	rows, err := s.pool.Query(ctx, repliesSQL, namedArgs{"body": body.ID, "most": pieceBytes})
 	if err != nil {
 		return nil, fmt.Errorf("load replies: %w", err)
 	}
@@ -254,7 +254,7 @@ func (s *Store) loadSnapshot(ctx context.Context, body *Body) error {
 		select data from amber.snapshots where stack_run_id = @id and sequence <= @sequence
 			and sequence >= (select sequence from only amber.snapshots where stack_run_id = @id)
 		order by sequence`,
-		pgx.StrictNamedArgs{"id": body.ID, "sequence": body.Sequence})
+		namedArgs{"id": body.ID, "sequence": body.Sequence})
 	if err != nil {
 		return fmt.Errorf("load snapshot: %w", err)
 	}
@@ -298,7 +298,7 @@ func (s *Store) movedOn(ctx context.Context, body *Body) error {
 	var moved bool
 	err := s.pool.QueryRow(ctx, `/* movedOn */ select not exists (select from public.stack_runs
 			where id = @id and sequence = @sequence and status not in ('completed', 'failed', 'cancelled'))`,
-		pgx.StrictNamedArgs{"id": body.ID, "sequence": body.Sequence}).Scan(&moved)
+		namedArgs{"id": body.ID, "sequence": body.Sequence}).Scan(&moved)
 	if err != nil {
 		return fmt.Errorf("look at stack run: %w", err)
 	}
@@ -312,7 +312,7 @@ func (s *Store) movedOn(ctx context.Context, body *Body) error {
 func (s *Store) Held(ctx context.Context, host Host, id uuid.UUID) (*Body, error) {
 	rows, err := s.pool.Query(ctx, `/* Held */
 		select `+claimedColumns+` from public.stack_runs s where id = @id and status = 'processing' and claimed_by = @host`,
-		pgx.StrictNamedArgs{"id": id, "host": host.ID})
+		namedArgs{"id": id, "host": host.ID})
 	if err != nil {
 		return nil, fmt.Errorf("load held stack run: %w", err)
 	}

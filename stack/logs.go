@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 
 	"github.com/amberhost/amber/service"
 	"github.com/amberhost/amber/vm"
@@ -28,7 +27,7 @@ func queueLogs(b *batch, stackRun, taskRun uuid.UUID, logs []vm.Log) {
 		select @task_run, @stack_run, u.at, u.level, u.message
 		from unnest(@at::timestamptz[], @level::text[], @message::text[]) with ordinality as u (at, level, message, n)
 		order by u.n`,
-		pgx.StrictNamedArgs{"task_run": taskRun, "stack_run": stackRun, "at": at, "level": level, "message": message})
+		namedArgs{"task_run": taskRun, "stack_run": stackRun, "at": at, "level": level, "message": message})
 }
 
 // text makes s fit Postgres's text: valid UTF-8 without NUL.

@@ -96,7 +96,7 @@ func (s *Store) reserveNested(ctx context.Context, root uuid.UUID, n, most int) 
 		insert into amber.nested as t (root, tasks) values (@root, @n)
 		on conflict (root) do update set tasks = t.tasks + @n where t.tasks < @most
 		returning @n::int`,
-		pgx.StrictNamedArgs{"root": root, "n": min(n, most), "most": most}).Scan(&n)
+		namedArgs{"root": root, "n": min(n, most), "most": most}).Scan(&n)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return 0, nil
 	}

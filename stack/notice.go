@@ -6,8 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/amberhost/amber/service"
 	"github.com/amberhost/amber/vm"
 )
@@ -108,5 +106,5 @@ func queueGivenUp(b *batch, e Ending) {
 			where a.stack_run_id = s.id and not a.late
 				and a.id > coalesce((select max(r.id) from amber.attempts r where r.stack_run_id = s.id and r.retry is not null), 0)) t
 		where s.id = @id and s.parent_task_run_id is not null`,
-		pgx.StrictNamedArgs{"id": e.ID, "at": time.Now(), "what": text(e.givenUp), "tried": tried, "reason": text(clip(e.Reply.Err.Message))})
+		namedArgs{"id": e.ID, "at": time.Now(), "what": text(e.givenUp), "tried": tried, "reason": text(clip(e.Reply.Err.Message))})
 }

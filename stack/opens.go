@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 )
 
 // A host takes a row only if it has the keys of all that it has to open for it.
@@ -36,7 +35,7 @@ func (s *Store) Pass(ctx context.Context, host Host, id uuid.UUID) (passed bool,
 		update public.stack_runs s set claimed_by = null, updated_at = now(),
 			status = case when sequence > first_sequence then 'pending_resume' else 'pending' end
 		where id = @id and status = 'processing' and claimed_by = @host and not `+opensSQL,
-		pgx.StrictNamedArgs{"id": id, "host": host.ID, "keys": s.ring.IDs()})
+		namedArgs{"id": id, "host": host.ID, "keys": s.ring.IDs()})
 	if err != nil {
 		return false, fmt.Errorf("pass by stack run: %w", err)
 	}
@@ -70,7 +69,7 @@ func (s *Store) ParkUnopenable(ctx context.Context) (rows int, err error) {
 				from lost where s.id = lost.id
 				returning s.child_task_run_id, s.stuck_reason
 			)`,
-			pgx.StrictNamedArgs{"keys": s.ring.IDs(), "limit": limit})
+			namedArgs{"keys": s.ring.IDs(), "limit": limit})
 		if err != nil {
 			return rows, err
 		}
@@ -96,7 +95,7 @@ func (s *Store) UnparkOpenable(ctx context.Context, limit int) (rows int, err er
 			where t.id = any(array(select child_task_run_id from freed))
 		)
 		select count(*) from freed`,
-		pgx.StrictNamedArgs{"keys": s.ring.IDs(), "limit": limit}).Scan(&rows)
+		namedArgs{"keys": s.ring.IDs(), "limit": limit}).Scan(&rows)
 	if err != nil {
 		return 0, fmt.Errorf("unpark what this host can open: %w", err)
 	}
@@ -114,7 +113,7 @@ func (s *Store) unparkResealed(ctx context.Context) error {
 			order by s.id for update of s -- callers before their calls, as everywhere
 		)
 		update public.stack_runs s set stuck_key = @writer, updated_at = now() from found where s.id = found.id`,
-		pgx.StrictNamedArgs{"writer": s.ring.Writer()})
+		namedArgs{"writer": s.ring.Writer()})
 	if err != nil {
 		return fmt.Errorf("unpark what is sealed anew: %w", err)
 	}

@@ -27,21 +27,21 @@ func (s *Store) Park(ctx context.Context, host Host, id uuid.UUID, reason string
 				stuck_key = (select min(key_id) from (`+sealedSQL+`) sealed where key_id <> all(@keys::text[])),
 				status = case when sequence > first_sequence then 'pending_resume' else 'pending' end
 			where id = @id and status = 'processing' and claimed_by = @host`,
-			pgx.StrictNamedArgs{"reason": text(reason), "id": id, "host": host.ID, "keys": s.ring.IDs()})
+			namedArgs{"reason": text(reason), "id": id, "host": host.ID, "keys": s.ring.IDs()})
 		b.Queue(`/* Park: run */
 			update public.task_runs set stuck_reason = @reason, updated_at = now()
 			where id = (select child_task_run_id from public.stack_runs where id = @id)
 				and status not in ('completed', 'failed', 'cancelled')`,
-			pgx.StrictNamedArgs{"reason": text(reason), "id": id})
+			namedArgs{"reason": text(reason), "id": id})
 		return b.send(ctx, tx)
 	})
 }
 
 // parkLost runs SQL whose last common table expression, parked, parks what no live
 // host can go on with, and tells the runs. It returns the number of rows.
-func (s *Store) parkLost(ctx context.Context, act, sql string, args pgx.StrictNamedArgs) (rows int, err error) {
+func (s *Store) parkLost(ctx context.Context, act, sql string, args namedArgs) (rows int, err error) {
 	err = s.tx(ctx, act, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `/* parkLost: lock */ select pg_advisory_xact_lock_shared(@lock)`, pgx.StrictNamedArgs{"lock": parkingLock}); err != nil {
+		if _, err := tx.Exec(ctx, `/* parkLost: lock */ select pg_advisory_xact_lock_shared(@lock)`, namedArgs{"lock": parkingLock}); err != nil {
 			return err
 		}
 		return tx.QueryRow(ctx, sql+`, told as (
@@ -81,7 +81,7 @@ func (s *Store) unpark(ctx context.Context, h Host) error {
 				where t.id = any(array(select child_task_run_id from freed))
 			)
 			select count(*) from freed`,
-			pgx.StrictNamedArgs{"engines": append([]string{""}, h.Engines...), "memory": h.memory(), "most": quarantineAfter, "limit": limit}).Scan(&n)
+			namedArgs{"engines": append([]string{""}, h.Engines...), "memory": h.memory(), "most": quarantineAfter, "limit": limit}).Scan(&n)
 		if err != nil {
 			return fmt.Errorf("let parked rows go on: %w", err)
 		}

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 
 	"github.com/amberhost/amber/service"
 )
@@ -40,7 +39,7 @@ func (s *Store) Queued(ctx context.Context, most int) (n int, err error) {
 			select parent_stack_run_id, service_name from public.stack_runs
 			where status in ('pending', 'pending_resume', 'pending_execution') and stuck_reason is null
 			order by priority desc, turn_at, created_at limit @rows) waiting`,
-		pgx.StrictNamedArgs{"most": most, "rows": lookedAt * most}).Scan(&n)
+		namedArgs{"most": most, "rows": lookedAt * most}).Scan(&n)
 	if err != nil {
 		return 0, fmt.Errorf("count what waits: %w", err)
 	}

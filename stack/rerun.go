@@ -20,7 +20,7 @@ func (s *Store) Recorded(ctx context.Context, run uuid.UUID) (p StartParams, err
 			case when b.parent_stack_run_id is null then extract(epoch from t.deadline_at - greatest(t.created_at,
 				(select max(a.next_at) from amber.attempts a where a.stack_run_id = b.id and a.retry is not null)))::float8 end
 		from public.task_runs t left join public.stack_runs b on b.child_task_run_id = t.id where t.id = @run`,
-		pgx.StrictNamedArgs{"run": run}).Scan(&p.Task, &p.Input, &p.Caller.Owner, &p.Caller.Role, &p.Caller.Claims, &p.Priority, &left)
+		namedArgs{"run": run}).Scan(&p.Task, &p.Input, &p.Caller.Owner, &p.Caller.Role, &p.Caller.Claims, &p.Priority, &left)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return p, ErrRunNotFound
 	}
@@ -31,7 +31,7 @@ func (s *Store) Recorded(ctx context.Context, run uuid.UUID) (p StartParams, err
 		p.Timeout = time.Duration(*left * float64(time.Second)).Round(time.Millisecond)
 	}
 	p.Priority = min(max(p.Priority, -maxPriority), maxPriority)
-	rows, err := s.pool.Query(ctx, `/* Recorded: body */ select `+claimedColumns+` from public.stack_runs s where child_task_run_id = @run`, pgx.StrictNamedArgs{"run": run})
+	rows, err := s.pool.Query(ctx, `/* Recorded: body */ select `+claimedColumns+` from public.stack_runs s where child_task_run_id = @run`, namedArgs{"run": run})
 	if err != nil {
 		return p, fmt.Errorf("load body: %w", err)
 	}

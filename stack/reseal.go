@@ -47,7 +47,7 @@ func (s *Store) KeyUse(ctx context.Context) ([]KeyUse, error) {
 			from amber.snapshots n left join public.stack_runs s on s.id = n.stack_run_id group by n.key_id
 			union all select id, 0, 0, 0 from amber.keys
 			union all select unnest(@ring::text[]), 0, 0, 0
-		) uses group by id`, pgx.StrictNamedArgs{"ring": s.ring.IDs()})
+		) uses group by id`, namedArgs{"ring": s.ring.IDs()})
 	if err != nil {
 		return nil, fmt.Errorf("count what keys seal: %w", err)
 	}
@@ -156,7 +156,7 @@ func (s *Store) resealTable(ctx context.Context, t sealedTable, limit int) (done
 				select stack_run_id as id, `+t.kind+` as kind, key_id, data from `+t.name+`
 				where (stack_run_id, `+t.kind+`) > (@id, @kind) and key_id <> @writer
 				order by 1, 2 limit @limit for update skip locked`,
-				pgx.StrictNamedArgs{"id": last.ID, "kind": last.Kind, "writer": s.ring.Writer(), "limit": n})
+				namedArgs{"id": last.ID, "kind": last.Kind, "writer": s.ring.Writer(), "limit": n})
 			if err != nil {
 				return err
 			}
@@ -172,7 +172,7 @@ func (s *Store) resealTable(ctx context.Context, t sealedTable, limit int) (done
 					continue
 				}
 				b.Queue(`/* resealTable: write */ update `+t.name+` set key_id = @key, data = @data where stack_run_id = @id and `+t.kind+` = @kind`,
-					pgx.StrictNamedArgs{"key": keyID, "data": data, "id": r.ID, "kind": r.Kind})
+					namedArgs{"key": keyID, "data": data, "id": r.ID, "kind": r.Kind})
 			}
 			return b.send(ctx, tx)
 		})
@@ -192,7 +192,7 @@ func (s *Store) resealTable(ctx context.Context, t sealedTable, limit int) (done
 func (s *Store) sealedWithOthers(ctx context.Context) (rows int64, err error) {
 	err = s.pool.QueryRow(ctx, `/* sealedWithOthers */
 		select (select count(*) from amber.replies where key_id <> @writer) + (select count(*) from amber.snapshots where key_id <> @writer)`,
-		pgx.StrictNamedArgs{"writer": s.ring.Writer()}).Scan(&rows)
+		namedArgs{"writer": s.ring.Writer()}).Scan(&rows)
 	if err != nil {
 		return 0, fmt.Errorf("count what is left to reseal: %w", err)
 	}
@@ -206,7 +206,7 @@ func (s *Store) forgetKeys(ctx context.Context) error {
 		delete from amber.keys k where k.id <> @writer
 			and not exists (select from amber.replies r where r.key_id = k.id)
 			and not exists (select from amber.snapshots n where n.key_id = k.id)`,
-		pgx.StrictNamedArgs{"writer": s.ring.Writer()})
+		namedArgs{"writer": s.ring.Writer()})
 	if err != nil {
 		return fmt.Errorf("forget keys: %w", err)
 	}

@@ -81,7 +81,7 @@ func retryRoot(ctx context.Context, tx pgx.Tx, run uuid.UUID, currentCode bool) 
 	var nested bool
 	err = tx.QueryRow(ctx, `/* RetryRun: root */
 		select id, status, parent_stack_run_id is not null from public.stack_runs where child_task_run_id = @run for update`,
-		pgx.StrictNamedArgs{"run": run}).Scan(&root.ID, &status, &nested)
+		namedArgs{"run": run}).Scan(&root.ID, &status, &nested)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return root, unbegunRetry(ctx, tx, run)
 	}
@@ -96,7 +96,7 @@ func retryRoot(ctx context.Context, tx pgx.Tx, run uuid.UUID, currentCode bool) 
 				union all
 				select t.id, t.parent_run_id, up.height + 1 from public.task_runs t join up on t.id = up.parent_run_id
 			)
-			select id from up order by height desc limit 1`, pgx.StrictNamedArgs{"run": run}).Scan(&top)
+			select id from up order by height desc limit 1`, namedArgs{"run": run}).Scan(&top)
 		if err != nil {
 			return root, err
 		}
@@ -113,14 +113,14 @@ func retryRoot(ctx context.Context, tx pgx.Tx, run uuid.UUID, currentCode bool) 
 	err = tx.QueryRow(ctx, `/* RetryRun: time */
 		select extract(epoch from t.deadline_at - greatest(t.created_at,
 			(select max(a.next_at) from amber.attempts a where a.stack_run_id = @id and a.retry is not null)))::float8
-		from public.task_runs t where t.id = @run`, pgx.StrictNamedArgs{"id": root.ID, "run": run}).Scan(&root.left)
+		from public.task_runs t where t.id = @run`, namedArgs{"id": root.ID, "run": run}).Scan(&root.left)
 	return root, lostRun(err)
 }
 
 // unbegunRetry says why a run without a body is not retried.
 func unbegunRetry(ctx context.Context, tx pgx.Tx, run uuid.UUID) error {
 	var status string
-	err := tx.QueryRow(ctx, `/* RetryRun: bodiless */ select status from public.task_runs where id = @run`, pgx.StrictNamedArgs{"run": run}).Scan(&status)
+	err := tx.QueryRow(ctx, `/* RetryRun: bodiless */ select status from public.task_runs where id = @run`, namedArgs{"run": run}).Scan(&status)
 	if err != nil {
 		return lostRun(err)
 	}
@@ -176,7 +176,7 @@ func decideRetry(ctx context.Context, tx pgx.Tx, level []retryRow, anew bool) er
 			when s.parent_stack_run_id is null then 'seen' -- what it did is not repeated unless somebody says so
 			else 'anew' end
 		from public.stack_runs s where s.id = any(@ids) order by s.id for update`,
-		pgx.StrictNamedArgs{"ids": idsOf(level, ""), "anew": anew})
+		namedArgs{"ids": idsOf(level, ""), "anew": anew})
 	if err != nil {
 		return err
 	}
@@ -234,7 +234,7 @@ func (s *Store) ownTimes(ctx context.Context, tx pgx.Tx, ids []uuid.UUID) (map[u
 		select r.stack_run_id, r.key_id, r.data from amber.replies r join public.stack_runs s on s.id = r.stack_run_id
 			left join public.task_runs t on t.id = s.child_task_run_id
 		where r.stack_run_id = any(@ids) and r.kind = 'request' and coalesce(t.deadline_at, s.deadline_at) is not null`,
-		pgx.StrictNamedArgs{"ids": ids})
+		namedArgs{"ids": ids})
 	if err != nil {
 		return nil, err
 	}
@@ -273,7 +273,7 @@ func queueRetried(b *batch, level []retryRow) {
 		b.Queue(`/* RetryRun: seen */
 			update public.stack_runs s set delivered = false, retold = r.place, updated_at = now()
 			from unnest(@ids::uuid[], @places::int[]) as r (id, place) where s.id = r.id`,
-			pgx.StrictNamedArgs{"ids": told, "places": places})
+			namedArgs{"ids": told, "places": places})
 	}
 	if len(ids) == 0 {
 		return
@@ -284,9 +284,9 @@ func queueRetried(b *batch, level []retryRow) {
 			case r.kind when 'resume' then coalesce(f.line, 0) when 'anew' then 0 end,
 			case when r.kind in ('resume', 'anew') then coalesce((select max(l.id) from amber.logs l where l.task_run_id = s.child_task_run_id), 0) end
 		from unnest(@ids::uuid[], @kinds::text[]) as r (id, kind) join public.stack_runs s on s.id = r.id
-			left join amber.failures f on f.stack_run_id = s.id`, pgx.StrictNamedArgs{"ids": ids, "kinds": kinds})
-	b.Queue(`/* RetryRun: replies */ delete from amber.replies where stack_run_id = any(@ids) and kind = 'reply'`, pgx.StrictNamedArgs{"ids": ids})
-	b.Queue(`/* RetryRun: crashes */ delete from amber.crashes where stack_run_id = any(@ids)`, pgx.StrictNamedArgs{"ids": ids})
+			left join amber.failures f on f.stack_run_id = s.id`, namedArgs{"ids": ids, "kinds": kinds})
+	b.Queue(`/* RetryRun: replies */ delete from amber.replies where stack_run_id = any(@ids) and kind = 'reply'`, namedArgs{"ids": ids})
+	b.Queue(`/* RetryRun: crashes */ delete from amber.crashes where stack_run_id = any(@ids)`, namedArgs{"ids": ids})
 	// What waits for a time that has not come sleeps on. A slice that was cut short, and
 	// that its host still runs, has another attempt: it is from the same snapshot.
 	b.Queue(`/* RetryRun: tried */
@@ -302,19 +302,19 @@ func queueRetried(b *batch, level []retryRow) {
 			first_sequence = case when r.kind = 'anew' then s.sequence + 1 else s.first_sequence end,
 			engine = case when r.kind = 'anew' then null else s.engine end
 		from unnest(@ids::uuid[], @kinds::text[], @left::float8[]) as r (id, kind, "left") where s.id = r.id`,
-		pgx.StrictNamedArgs{"ids": ids, "kinds": kinds, "left": left})
+		namedArgs{"ids": ids, "kinds": kinds, "left": left})
 	b.Queue(`/* RetryRun: runs */
 		update public.task_runs t set status = case r.kind when 'resume' then 'suspended' else 'queued' end, attempt = t.attempt + 1,
 			result = null, error = null, logs = null, ended_at = null, stuck_reason = null, cancel_requested_at = null, waiting_on_stack_run_id = null,
 			deadline_at = clock_timestamp() + make_interval(secs => r.left), updated_at = now()
 		from unnest(@ids::uuid[], @kinds::text[], @left::float8[]) as r (id, kind, "left") join public.stack_runs s on s.id = r.id
-		where t.id = s.child_task_run_id`, pgx.StrictNamedArgs{"ids": ids, "kinds": kinds, "left": left})
+		where t.id = s.child_task_run_id`, namedArgs{"ids": ids, "kinds": kinds, "left": left})
 	if anew := idsOf(level, retryAnew); len(anew) > 0 {
-		b.Queue(`/* RetryRun: forget */ select amber.forget_bodies(@ids)`, pgx.StrictNamedArgs{"ids": anew})
+		b.Queue(`/* RetryRun: forget */ select amber.forget_bodies(@ids)`, namedArgs{"ids": anew})
 		// Numbers are those of the calls that a body has made since it began.
 		b.Queue(`/* RetryRun: forget calls */
 			update public.stack_runs set call_id = null, updated_at = now() where parent_stack_run_id = any(@ids) and call_id is not null`,
-			pgx.StrictNamedArgs{"ids": anew})
+			namedArgs{"ids": anew})
 	}
 }
 
@@ -335,7 +335,7 @@ func belowRetried(ctx context.Context, tx pgx.Tx, level []retryRow) (below []ret
 		union
 		select c.id, c.parent_stack_run_id, null from public.stack_runs c -- what had ended, and the body did not come to see
 		where c.parent_stack_run_id = any(@bodies) and not c.delivered and c.call_id is not null and c.status in ('completed', 'failed', 'cancelled')`,
-		pgx.StrictNamedArgs{"bodies": bodies})
+		namedArgs{"bodies": bodies})
 	if err != nil {
 		return nil, err
 	}
@@ -350,8 +350,8 @@ func belowRetried(ctx context.Context, tx pgx.Tx, level []retryRow) (below []ret
 	var b batch
 	b.Queue(`/* RetryRun: unsent */
 		update public.stack_runs set call_id = null, updated_at = now()
-		where id = any(array(select unnest(unsent) from amber.failures where stack_run_id = any(@bodies)))`, pgx.StrictNamedArgs{"bodies": bodies})
-	b.Queue(`/* RetryRun: failures */ delete from amber.failures where stack_run_id = any(@bodies)`, pgx.StrictNamedArgs{"bodies": bodies})
+		where id = any(array(select unnest(unsent) from amber.failures where stack_run_id = any(@bodies)))`, namedArgs{"bodies": bodies})
+	b.Queue(`/* RetryRun: failures */ delete from amber.failures where stack_run_id = any(@bodies)`, namedArgs{"bodies": bodies})
 	// The calls below have not been taken up yet, so those that failed still have ended.
 	b.Queue(`/* RetryRun: wake */
 		with going as (
@@ -364,7 +364,7 @@ func belowRetried(ctx context.Context, tx pgx.Tx, level []retryRow) (below []ret
 		)
 		update public.stack_runs s set waiting_on_stack_run_id = g.waits, updated_at = now(),
 			status = case when g.given or g.waits is null then 'pending_resume' else s.status end
-		from going g where s.id = g.id`, pgx.StrictNamedArgs{"bodies": bodies, "below": idsOf(below, "")})
+		from going g where s.id = g.id`, namedArgs{"bodies": bodies, "below": idsOf(below, "")})
 	return below, b.send(ctx, tx)
 }
 

@@ -80,7 +80,7 @@ func (s *Store) Run(ctx context.Context, id uuid.UUID) (Run, error) {
 		where id = coalesce(
 			(select t.id from public.task_runs t where t.id = @id),
 			(select coalesce(s.child_task_run_id, s.parent_task_run_id) from public.stack_runs s where s.id = @id))`,
-		pgx.StrictNamedArgs{"id": id})
+		namedArgs{"id": id})
 	if err != nil {
 		return Run{}, fmt.Errorf("load run: %w", err)
 	}
@@ -106,7 +106,7 @@ func (s *Store) exactResult(ctx context.Context, run *Run) error {
 		select s.id, r.key_id, r.data from public.stack_runs s
 		join amber.replies r on r.stack_run_id = s.id and r.kind = 'reply'
 		where s.child_task_run_id = @run and s.status = 'completed'`,
-		pgx.StrictNamedArgs{"run": run.ID}).Scan(&body, &keyID, &sealed)
+		namedArgs{"run": run.ID}).Scan(&body, &keyID, &sealed)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil
 	}
@@ -139,7 +139,7 @@ const maxRuns = 1000
 // Runs returns runs, newest first. ErrRunNotFound if there is no run Before; an
 // Owner that is no uuid is a *service.Error.
 func (s *Store) Runs(ctx context.Context, f RunFilter) ([]Run, error) {
-	args := pgx.StrictNamedArgs{"limit": min(max(f.Limit, 0), maxRuns)}
+	args := namedArgs{"limit": min(max(f.Limit, 0), maxRuns)}
 	if f.Limit <= 0 {
 		args["limit"] = 100
 	}
@@ -168,7 +168,7 @@ func (s *Store) Runs(ctx context.Context, f RunFilter) ([]Run, error) {
 		var created time.Time
 		err := s.pool.QueryRow(ctx, `/* Runs: before */
 			select created_at from public.task_runs where id = @id and (@owner = '' or owner::text = lower(@owner))`,
-			pgx.StrictNamedArgs{"id": f.Before, "owner": f.Owner}).Scan(&created)
+			namedArgs{"id": f.Before, "owner": f.Owner}).Scan(&created)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return nil, ErrRunNotFound
 		}
@@ -236,7 +236,7 @@ func (s *Store) Tree(ctx context.Context, id uuid.UUID) ([]Node, error) {
 		from tree left join public.task_runs t on t.id = tree.child_task_run_id
 		order by tree.created_at, tree.parent_stack_run_id nulls first, tree.call_id, tree.id
 		limit @limit`,
-		pgx.StrictNamedArgs{"run": run.ID, "limit": maxTree})
+		namedArgs{"run": run.ID, "limit": maxTree})
 	if err != nil {
 		return nil, fmt.Errorf("load tree: %w", err)
 	}
@@ -277,7 +277,7 @@ func (s *Store) Logs(ctx context.Context, id uuid.UUID, after int64) ([]LogLine,
 		from amber.logs l join runs on runs.id = l.task_run_id
 		where l.id > @after
 		order by l.id limit @limit`,
-		pgx.StrictNamedArgs{"run": run.ID, "after": after, "limit": maxTree})
+		namedArgs{"run": run.ID, "after": after, "limit": maxTree})
 	if err != nil {
 		return nil, fmt.Errorf("load logs: %w", err)
 	}

@@ -40,7 +40,7 @@ func (s *Store) StackRun(ctx context.Context, id uuid.UUID) (StackRun, error) {
 	rows, err := s.pool.Query(ctx, `/* StackRun */
 		select id, parent_task_run_id, parent_stack_run_id, child_task_run_id, service_name, method_name, args, status,
 			result, error, stuck_reason, created_at, started_at, ended_at
-		from public.stack_runs where id = @id`, pgx.StrictNamedArgs{"id": id})
+		from public.stack_runs where id = @id`, namedArgs{"id": id})
 	if err != nil {
 		return StackRun{}, fmt.Errorf("load stack run: %w", err)
 	}
@@ -151,7 +151,7 @@ func (s *Store) waitingCall(ctx context.Context, id uuid.UUID) (e Ending, call s
 		from public.stack_runs s, asked
 		where s.id = asked.id or s.parent_stack_run_id = asked.id and s.call_id is not null
 			and s.status not in ('completed', 'failed', 'cancelled')
-		order by asked desc limit 3`, pgx.StrictNamedArgs{"id": id})
+		order by asked desc limit 3`, namedArgs{"id": id})
 	if err != nil {
 		return e, call, fmt.Errorf("find call: %w", err)
 	}

@@ -10,7 +10,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/amberhost/amber/service"
@@ -111,43 +110,11 @@ func (s *Store) Start(ctx context.Context, host Host, p StartParams, hold bool) 
 		}
 		body.Code = task.Code
 	}
-	err := s.tx(ctx, "start run", func(tx pgx.Tx) error {
-		if err := s.untaken(ctx, tx, p.ID); err != nil {
-			return err
-		}
-		runStatus, status, claimed := StatusQueued, StatusPending, (*uuid.UUID)(nil)
-		if hold {
-			runStatus, status, claimed = StatusProcessing, StatusProcessing, &host.ID
-		}
-		var after *float64
-		if p.sleeps() {
-			seconds := p.Delay.Seconds()
-			status, after = StatusSleeping, &seconds
-		}
-		call, err := executeCall(p.Task, p.Input)
-		if err != nil {
-			return err
-		}
-		args, err := encode(call.Args())
-		if err != nil {
-			return err
-		}
-		var b batch
-		queueTaskRun(&b, taskRun{ID: body.TaskRun, Task: p.Task, Unpublished: p.Code != "", Input: p.Input, Status: runStatus, Caller: p.Caller,
-			Priority: p.Priority, At: nullTime(p.At), After: after, Left: secondsUntil(body.Deadline), Key: p.IdempotencyKey, Hash: p.hash()})
-		b.Queue(`/* Start: body */
-			insert into public.stack_runs (id, parent_task_run_id, parent_run_id, child_task_run_id, service_name, module_name,
-				method_name, args, status, claimed_by, started_at, priority, due_at, deadline_at)
-			values (@id, @run, @run, @run, 'tasks', 'tasks', 'execute', @args, @status, @claimed_by,
-				case when @claimed_by::uuid is not null then now() end, @priority,
-				coalesce(@at, clock_timestamp() + make_interval(secs => @after)), clock_timestamp() + make_interval(secs => @left))`,
-			pgx.StrictNamedArgs{"id": body.ID, "run": body.TaskRun, "args": json.RawMessage(args), "status": status, "claimed_by": claimed,
-				"priority": p.Priority, "at": nullTime(p.At), "after": after, "left": secondsUntil(body.Deadline)})
-		if err := s.putBytes(&b, body.ID, kindRequest, request{Call: call, Code: p.Code}); err != nil {
-			return err
-		}
-		return b.send(ctx, tx)
-	})
+	var b batch
+	if err := s.queueStart(&b, host, p, &body); err != nil {
+		return Body{}, fmt.Errorf("start run: %w", err)
+	}
+	err := s.atOnce(ctx, "start run", &b)
 	if sameKey(err) { // somebody was faster
 		run, errThen := s.started(ctx, p)
 		if run != uuid.Nil || errThen != nil {
@@ -162,22 +129,49 @@ func (s *Store) Start(ctx context.Context, host Host, p StartParams, hold bool) 
 	return body, err
 }
 
+// queueStart queues the statements of a start.
+func (s *Store) queueStart(b *batch, host Host, p StartParams, body *Body) error {
+	if p.ID != uuid.Nil {
+		queueUntaken(b, p.ID)
+	}
+	runStatus, status, claimed := StatusQueued, StatusPending, (*uuid.UUID)(nil)
+	if body.Held {
+		runStatus, status, claimed = StatusProcessing, StatusProcessing, &host.ID
+	}
+	var after *float64
+	if p.sleeps() {
+		seconds := p.Delay.Seconds()
+		status, after = StatusSleeping, &seconds
+	}
+	call, err := executeCall(p.Task, p.Input)
+	if err != nil {
+		return err
+	}
+	args, err := encode(call.Args())
+	if err != nil {
+		return err
+	}
+	queueTaskRun(b, taskRun{ID: body.TaskRun, Task: p.Task, Unpublished: p.Code != "", Input: p.Input, Status: runStatus, Caller: p.Caller,
+		Priority: p.Priority, At: nullTime(p.At), After: after, Left: secondsUntil(body.Deadline), Key: p.IdempotencyKey, Hash: p.hash()})
+	b.Queue(`/* Start: body */
+		insert into public.stack_runs (id, parent_task_run_id, parent_run_id, child_task_run_id, service_name, module_name,
+			method_name, args, status, claimed_by, started_at, priority, due_at, deadline_at)
+		values (@id, @run, @run, @run, 'tasks', 'tasks', 'execute', @args, @status, @claimed_by,
+			case when @claimed_by::uuid is not null then now() end, @priority,
+			coalesce(@at, clock_timestamp() + make_interval(secs => @after)), clock_timestamp() + make_interval(secs => @left))`,
+		namedArgs{"id": body.ID, "run": body.TaskRun, "args": json.RawMessage(args), "status": status, "claimed_by": claimed,
+			"priority": p.Priority, "at": nullTime(p.At), "after": after, "left": secondsUntil(body.Deadline)})
+	return s.putBytes(b, body.ID, kindRequest, request{Call: call, Code: p.Code})
+}
+
 var errTaken = errors.New("id taken")
 
-// untaken refuses an id that leads somewhere already: that of a stack_run, by
+// queueUntaken refuses an id that leads somewhere already: that of a stack_run, by
 // which its run is found too, or that of a run which is gone and whose call is not.
-func (s *Store) untaken(ctx context.Context, tx pgx.Tx, id uuid.UUID) error {
-	if id == uuid.Nil {
-		return nil
-	}
-	var taken bool
-	err := tx.QueryRow(ctx, `/* Start: taken */
-		select exists (select from public.stack_runs where id = @id or child_task_run_id = @id or parent_task_run_id = @id)
-			or exists (select from public.task_runs where parent_run_id = @id)`, pgx.StrictNamedArgs{"id": id}).Scan(&taken)
-	if err == nil && taken {
-		err = errTaken
-	}
-	return err
+func queueUntaken(b *batch, id uuid.UUID) {
+	b.Queue(`/* Start: taken */
+		select case when exists (select from public.stack_runs where id = @id or child_task_run_id = @id or parent_task_run_id = @id)
+			or exists (select from public.task_runs where parent_run_id = @id) then amber.stop('AMB03') end`, namedArgs{"id": id})
 }
 
 // checkGiven checks the code of a run that brings its own. Whether it parses

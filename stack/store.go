@@ -105,13 +105,59 @@ func Unavailable(err error) bool {
 }
 
 // batch collects the statements of one transaction so that they travel together.
+// Statements that must find their row either end the transaction themselves when
+// they do not (amber.stop), or are queued by fenced.
 type batch struct {
 	pgx.Batch
-	lost bool // a fenced statement matched no row
+	looked bool // a statement was queued by fenced: its result decides, before the commit
+	lost   bool // a fenced statement matched no row
+}
+
+// The SQLSTATEs of amber.stop.
+const (
+	stopLost  = "AMB01"
+	stopMore  = "AMB02"
+	stopTaken = "AMB03"
+)
+
+// errMore says that a transaction has more to do than a batch alone can.
+var errMore = errors.New("stack: there is more to do")
+
+// stopped is what amber.stop said, if err is that.
+func stopped(err error) error {
+	var pg *pgconn.PgError
+	switch {
+	case !errors.As(err, &pg):
+	case pg.Code == stopLost:
+		return ErrClaimLost
+	case pg.Code == stopMore:
+		return errMore
+	case pg.Code == stopTaken:
+		return errTaken
+	}
+	return err
+}
+
+// atOnce commits the statements as one transaction that goes out in one piece: what
+// would have to be looked at before the commit is not in it, and ends it by itself.
+func (s *Store) atOnce(ctx context.Context, act string, b *batch) error {
+	if b.looked {
+		return fmt.Errorf("%s: a statement has to be looked at before the commit", act)
+	}
+	failpoint.At("commit " + act)
+	err := stopped(s.pool.SendBatch(ctx, &b.Batch).Close())
+	switch {
+	case err == nil:
+		failpoint.At("committed " + act)
+	case !errors.Is(err, ErrClaimLost) && !errors.Is(err, errMore):
+		err = fmt.Errorf("%s: %w", act, err)
+	}
+	return err
 }
 
 // fenced queues a statement that must change exactly one row.
-func (b *batch) fenced(sql string, args pgx.StrictNamedArgs) {
+func (b *batch) fenced(sql string, args namedArgs) {
+	b.looked = true
 	b.Queue(sql, args).Exec(func(tag pgconn.CommandTag) error {
 		if tag.RowsAffected() != 1 {
 			b.lost = true
@@ -120,25 +166,12 @@ func (b *batch) fenced(sql string, args pgx.StrictNamedArgs) {
 	})
 }
 
-// fencedRow queues a statement that must change exactly one row, of which it
-// returns a value.
-func (b *batch) fencedRow(sql string, to any, args pgx.StrictNamedArgs) {
-	b.Queue(sql, args).QueryRow(func(row pgx.Row) error {
-		err := row.Scan(to)
-		if errors.Is(err, pgx.ErrNoRows) {
-			b.lost = true
-			return nil
-		}
-		return err
-	})
-}
-
 // send runs the statements; ErrClaimLost if a fenced one matched no row.
 func (b *batch) send(ctx context.Context, tx pgx.Tx) error {
 	if b.Len() == 0 {
 		return nil
 	}
-	err := tx.SendBatch(ctx, &b.Batch).Close()
+	err := stopped(tx.SendBatch(ctx, &b.Batch).Close())
 	if b.lost { // whatever comes of the others: they were for a row that somebody else went on with
 		return ErrClaimLost
 	}

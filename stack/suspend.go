@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -88,6 +89,22 @@ type Suspended struct {
 // host (timers: sleeping). A host that is leaving, or lacks the key of a reply that
 // has come meanwhile, is given nothing.
 func (s *Store) Suspend(ctx context.Context, host Host, sp Suspension) (after Suspended, err error) {
+	var b batch
+	if err := s.queueSuspend(&b, host, sp, nil); err != nil {
+		return Suspended{}, fmt.Errorf("suspend stack run: %w", err)
+	}
+	b.Queue(`/* Suspend: nothing came */
+		select case when exists (select from public.stack_runs where parent_stack_run_id = @id and not delivered
+			and call_id is not null and status in ('completed', 'failed', 'cancelled')) then amber.stop('AMB02') end`, namedArgs{"id": sp.ID})
+	if err = s.atOnce(ctx, "suspend stack run at once", &b); !errors.Is(err, errMore) {
+		return Suspended{}, err
+	}
+	return s.suspendLooking(ctx, host, sp)
+}
+
+// suspendLooking is Suspend for a body that is to end, or some of whose calls have
+// ended meanwhile.
+func (s *Store) suspendLooking(ctx context.Context, host Host, sp Suspension) (after Suspended, err error) {
 	err = s.tx(ctx, "suspend stack run", func(tx pgx.Tx) error {
 		after = Suspended{}
 		var b batch
@@ -103,7 +120,7 @@ func (s *Store) Suspend(ctx context.Context, host Host, sp Suspension) (after Su
 			}
 			return err
 		}
-		b.Queue(repliesSQL, pgx.StrictNamedArgs{"body": sp.ID, "most": pieceBytes}).Query(read)
+		b.Queue(repliesSQL, namedArgs{"body": sp.ID, "most": pieceBytes}).Query(read)
 		if err := b.send(ctx, tx); err != nil {
 			return err
 		}
@@ -121,7 +138,7 @@ func (s *Store) Suspend(ctx context.Context, host Host, sp Suspension) (after Su
 		}
 		_, err := tx.Exec(ctx, `/* Suspend: resume */
 			update public.stack_runs set status = @status, claimed_by = @host, updated_at = now() where id = @id`,
-			pgx.StrictNamedArgs{"status": status, "host": claimed, "id": sp.ID})
+			namedArgs{"status": status, "host": claimed, "id": sp.ID})
 		return err
 	})
 	if err != nil {
@@ -136,20 +153,20 @@ func (s *Store) deliver(ctx context.Context, tx pgx.Tx, sp Suspension, why strin
 	var left float64
 	err = tx.QueryRow(ctx, `/* Suspend: interrupt */
 		select extract(epoch from amber.interrupt(@id, @why, @reason, make_interval(secs => @grace)) - clock_timestamp())::float8`,
-		pgx.StrictNamedArgs{"id": sp.ID, "why": why, "reason": reasonOf(why), "grace": sp.Grace.Seconds()}).Scan(&left)
+		namedArgs{"id": sp.ID, "why": why, "reason": reasonOf(why), "grace": sp.Grace.Seconds()}).Scan(&left)
 	if err != nil {
 		return false, err
 	}
 	after.Interrupt, after.Deadline = why, time.Now().Add(time.Duration(left*float64(time.Second)))
 	var status string
-	if err := tx.QueryRow(ctx, `/* Suspend: interrupted */ select status from public.stack_runs where id = @id`, pgx.StrictNamedArgs{"id": sp.ID}).Scan(&status); err != nil {
+	if err := tx.QueryRow(ctx, `/* Suspend: interrupted */ select status from public.stack_runs where id = @id`, namedArgs{"id": sp.ID}).Scan(&status); err != nil {
 		return false, err
 	}
 	if status == StatusWaiting {
 		after.Replies = nil
 		return false, nil
 	}
-	rows, err := tx.Query(ctx, repliesSQL, pgx.StrictNamedArgs{"body": sp.ID, "most": pieceBytes})
+	rows, err := tx.Query(ctx, repliesSQL, namedArgs{"body": sp.ID, "most": pieceBytes})
 	if err != nil {
 		return false, err
 	}
@@ -157,7 +174,7 @@ func (s *Store) deliver(ctx context.Context, tx pgx.Tx, sp Suspension, why strin
 }
 
 // queueSuspend queues the statements of a suspension. interrupt becomes why the body
-// is to end, if it does not know that yet.
+// is to end, if it does not know that yet; if interrupt is nil, that is an error.
 func (s *Store) queueSuspend(b *batch, host Host, sp Suspension, interrupt **string) error {
 	var waitingOn *uuid.UUID
 	if len(sp.Calls) > 0 {
@@ -171,16 +188,22 @@ func (s *Store) queueSuspend(b *batch, host Host, sp Suspension, interrupt **str
 	if err != nil {
 		return err
 	}
-	b.fencedRow(`/* Suspend: body */
-		update public.stack_runs set status = 'suspended_waiting_child', claimed_by = null, sequence = @next,
-			waiting_on_stack_run_id = coalesce(@waiting_on, waiting_on_stack_run_id), engine = @engine,
-			vm_state = @state, stuck_reason = null, updated_at = now()
-		where id = @id and sequence = @sequence and attempt = coalesce(@attempt, attempt) and (
-			(status = 'processing' and claimed_by = @host)
-			or (status = 'suspended_waiting_child' and sequence = @fence))
-		returning case when interrupted_at is null then interrupt end`, interrupt,
-		pgx.StrictNamedArgs{"next": int64(sp.Snapshot.Sequence), "waiting_on": waitingOn, "engine": sp.Snapshot.Engine.String(),
-			"state": json.RawMessage(state), "id": sp.ID, "sequence": sp.Sequence, "host": host.ID, "fence": sp.fence(), "attempt": sp.attempt})
+	body := b.Queue(`/* Suspend: body */
+		with body as (
+			update public.stack_runs set status = 'suspended_waiting_child', claimed_by = null, sequence = @next,
+				waiting_on_stack_run_id = coalesce(@waiting_on, waiting_on_stack_run_id), engine = @engine,
+				vm_state = @state, stuck_reason = null, updated_at = now()
+			where id = @id and sequence = @sequence and attempt = coalesce(@attempt, attempt) and (
+				(status = 'processing' and claimed_by = @host)
+				or (status = 'suspended_waiting_child' and sequence = @fence))
+			returning case when interrupted_at is null then interrupt end as interrupt
+		) select case when count(*) = 0 then amber.stop('AMB01') when @at_once and max(interrupt) is not null then amber.stop('AMB02') else max(interrupt) end from body`,
+		namedArgs{"next": int64(sp.Snapshot.Sequence), "waiting_on": waitingOn, "engine": sp.Snapshot.Engine.String(),
+			"state": json.RawMessage(state), "id": sp.ID, "sequence": sp.Sequence, "host": host.ID, "fence": sp.fence(), "attempt": sp.attempt,
+			"at_once": interrupt == nil})
+	if interrupt != nil {
+		body.QueryRow(func(row pgx.Row) error { return row.Scan(interrupt) })
+	}
 	if err := s.settle(b, host, sp.ID, sp.TaskRun, sp.Slice, false); err != nil {
 		return err
 	}
@@ -191,7 +214,7 @@ func (s *Store) queueSuspend(b *batch, host Host, sp Suspension, interrupt **str
 			where status not in ('completed', 'failed', 'cancelled') and id = any(array( -- of the thousands that it may have made
 				select s.id from unnest(@calls::bigint[]) call, lateral (
 					select id from public.stack_runs where parent_stack_run_id = @id and call_id = call offset 0) s))`,
-			pgx.StrictNamedArgs{"id": sp.ID, "calls": sp.Cancelled})
+			namedArgs{"id": sp.ID, "calls": sp.Cancelled})
 	}
 	queueSnapshot(b, sp.ID, sp.Snapshot.Header, snapshot)
 	for _, c := range sp.Calls {
@@ -204,7 +227,7 @@ func (s *Store) queueSuspend(b *batch, host Host, sp Suspension, interrupt **str
 			stuck_reason = null, suspended_at = coalesce(suspended_at, now()), resumed_at = case when suspended_at is null then null else now() end,
 			updated_at = now()
 		where id = @run and status not in ('completed', 'failed', 'cancelled')`,
-		pgx.StrictNamedArgs{"waiting_on": waitingOn, "run": sp.TaskRun})
+		namedArgs{"waiting_on": waitingOn, "run": sp.TaskRun})
 	return nil
 }
 
@@ -222,7 +245,7 @@ func queueSnapshot(b *batch, id uuid.UUID, h vm.Header, data []byte) {
 			engine = excluded.engine, image = excluded.image, sequence = excluded.sequence,
 			key_id = excluded.key_id, size = excluded.size, data = excluded.data, updated_at = now()`
 	}
-	b.Queue(sql, pgx.StrictNamedArgs{"id": id, "version": int16(h.Version), "codec": int16(h.Codec), "engine": h.Engine[:],
+	b.Queue(sql, namedArgs{"id": id, "version": int16(h.Version), "codec": int16(h.Codec), "engine": h.Engine[:],
 		"image": h.Image[:], "sequence": int64(h.Sequence), "key": h.KeyID, "size": int64(h.Size), "data": data})
 }
 
@@ -251,7 +274,7 @@ func (s *Store) queueChild(b *batch, host Host, sp Suspension, c Child) error {
 		values (@id, @task_run, @parent, @task_run, @child, @service, @service, @method, @args, @status, @claimed_by, @call_id,
 			coalesce(@at, clock_timestamp() + make_interval(secs => @due)), case when @status <> 'pending' then now() end, @key,
 			@priority, clock_timestamp() + make_interval(secs => @left), now() + make_interval(secs => @turn))`,
-		pgx.StrictNamedArgs{"id": c.ID, "task_run": sp.TaskRun, "parent": sp.ID, "child": nullID(c.TaskRun),
+		namedArgs{"id": c.ID, "task_run": sp.TaskRun, "parent": sp.ID, "child": nullID(c.TaskRun),
 			"service": text(c.Call.Service), "method": text(c.Call.Method()), "args": args, "status": status,
 			"claimed_by": claimed, "call_id": int64(c.CallID), "due": due, "at": nullTime(c.At), "key": c.key(sp.Task),
 			"priority": c.Priority, "left": secondsUntil(c.Deadline), "turn": (time.Duration(c.Turn) * turnEvery).Seconds()})
@@ -309,7 +332,7 @@ func queueTaskRun(b *batch, r taskRun) {
 			nullif(@role, ''), @claims, case when @status = 'processing' then now() end, @priority,
 			coalesce(@at, clock_timestamp() + make_interval(secs => @after)), clock_timestamp() + make_interval(secs => @left),
 			nullif(@key, ''), case when @key <> '' then @hash::bytea end)`,
-		pgx.StrictNamedArgs{"id": r.ID, "task": r.Task, "unpublished": r.Unpublished, "input": r.Input, "status": r.Status, "parent": nullID(r.Parent),
+		namedArgs{"id": r.ID, "task": r.Task, "unpublished": r.Unpublished, "input": r.Input, "status": r.Status, "parent": nullID(r.Parent),
 			"owner": owner, "role": r.Caller.Role, "claims": r.Caller.Claims,
 			"priority": r.Priority, "at": r.At, "after": r.After, "left": r.Left,
 			"key": r.Key, "hash": r.Hash})

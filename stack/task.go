@@ -44,7 +44,7 @@ func (s *Store) Tasks(ctx context.Context) ([]Task, error) {
 func (s *Store) Task(ctx context.Context, name string) (Task, error) {
 	rows, err := s.pool.Query(ctx,
 		`/* Task */ select `+taskColumns+` from public.task_functions where name = @name`,
-		pgx.StrictNamedArgs{"name": name})
+		namedArgs{"name": name})
 	if err != nil {
 		return Task{}, fmt.Errorf("load task: %w", err)
 	}
@@ -71,7 +71,7 @@ func clip(s string) string {
 // the code they started with. The code is taken as it is: check it first.
 func (s *Store) Publish(ctx context.Context, t Task) (change string, err error) {
 	err = s.tx(ctx, "publish task", func(tx pgx.Tx) error {
-		args := pgx.StrictNamedArgs{"id": newID(), "name": t.Name, "code": t.Code, "description": t.Description}
+		args := namedArgs{"id": newID(), "name": t.Name, "code": t.Code, "description": t.Description}
 		var inserted bool
 		err := tx.QueryRow(ctx, `/* Publish */
 			insert into public.task_functions as f (id, name, code, description)

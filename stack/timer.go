@@ -29,7 +29,7 @@ func (s *Store) Timers(ctx context.Context, within time.Duration, limit int) ([]
 		from public.stack_runs
 		where status = 'sleeping' and due_at <= now() + make_interval(secs => @within)
 		order by due_at, call_id limit @limit`,
-		pgx.StrictNamedArgs{"within": within.Seconds(), "limit": limit})
+		namedArgs{"within": within.Seconds(), "limit": limit})
 	if err != nil {
 		return nil, fmt.Errorf("list timers: %w", err)
 	}

@@ -74,7 +74,7 @@ func (s *Store) status(ctx context.Context, id uuid.UUID) (run uuid.UUID, status
 		where id = coalesce(
 			(select t.id from public.task_runs t where t.id = @id),
 			(select coalesce(s.child_task_run_id, s.parent_task_run_id) from public.stack_runs s where s.id = @id))`,
-		pgx.StrictNamedArgs{"id": id}).Scan(&run, &status)
+		namedArgs{"id": id}).Scan(&run, &status)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return run, status, ErrRunNotFound
 	}
@@ -92,7 +92,7 @@ func (s *Store) over(ctx context.Context, ids []uuid.UUID) ([]uuid.UUID, error) 
 				where t.id = waited.id and t.status not in ('completed', 'failed', 'cancelled'))
 			and not exists (select from public.stack_runs s
 				where s.id = waited.id and s.status not in ('completed', 'failed', 'cancelled'))`,
-		pgx.StrictNamedArgs{"ids": ids})
+		namedArgs{"ids": ids})
 	if err != nil {
 		return nil, fmt.Errorf("look out: %w", err)
 	}
