@@ -41,7 +41,7 @@ func (s *Store) Again(ctx context.Context, host Host, a Attempt) error {
 		return fmt.Errorf("%w: %w", errUnstorable, err)
 	}
 	return s.tx(ctx, "try again", func(tx pgx.Tx) error {
-		var b batch
+		b := batch{host: host.ID}
 		b.fenced(`/* Again: row */
 			update public.stack_runs set status = 'sleeping', claimed_by = null, due_at = clock_timestamp() + make_interval(secs => @after),
 				tries = @tries + 1, stuck_reason = null, updated_at = now(), waiting_on_stack_run_id = null,
@@ -62,6 +62,7 @@ func (s *Store) Again(ctx context.Context, host Host, a Attempt) error {
 				return err
 			}
 			queueCancelOpen(&b, a.ID)
+			b.flush()
 			queueForgetBody(&b, a.ID)
 			b.Queue(`/* Again: run */
 				update public.task_runs set status = 'queued', attempt = attempt + 1, waiting_on_stack_run_id = null, stuck_reason = null, updated_at = now()

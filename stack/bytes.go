@@ -28,7 +28,7 @@ type request struct {
 	Refused *service.Error `json:"refused,omitempty"` // what it was answered when it was made, in case that was lost
 }
 
-// putBytes queues the exact bytes of a call or a reply, encrypted. The row's id
+// putBytes adds the exact bytes of a call or a reply, encrypted. The row's id
 // and kind are the associated data: a row moved elsewhere does not open.
 func (s *Store) putBytes(b *batch, id uuid.UUID, kind string, v any) error {
 	plain, err := encode(v)
@@ -39,9 +39,8 @@ func (s *Store) putBytes(b *batch, id uuid.UUID, kind string, v any) error {
 	if err != nil {
 		return fmt.Errorf("%w: seal %s: %w", errUnstorable, kind, err)
 	}
-	b.Queue(`/* bytes */ insert into amber.replies (stack_run_id, kind, key_id, data) values (@id, @kind, @key, @data)
-		on conflict (stack_run_id, kind) do update set key_id = excluded.key_id, data = excluded.data, created_at = now()`,
-		namedArgs{"id": id, "kind": kind, "key": keyID, "data": sealed})
+	r := &b.rows.bytes
+	r.ids, r.kinds, r.key, r.data = append(r.ids, id), append(r.kinds, kind), append(r.key, keyID), append(r.data, sealed)
 	return nil
 }
 

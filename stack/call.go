@@ -201,7 +201,7 @@ func (c Child) slice() Slice {
 func (c Child) body(parent *Body) *Body {
 	return &Body{ID: c.ID, TaskRun: c.TaskRun, Parent: parent.ID, CallID: c.CallID, Task: c.Task, Input: c.Input,
 		Caller: parent.Caller, Held: true, Depth: parent.Depth + 1, Root: parent.Root,
-		Priority: c.Priority, Deadline: c.Deadline, Policy: c.Policy, Tries: c.Tries, claimedAt: time.Now()}
+		Priority: c.Priority, Deadline: c.Deadline, Policy: c.Policy, Tries: c.Tries, claimedAt: time.Now(), codeRow: c.codeRow}
 }
 
 // exactlyOne turns a reply that cannot be kept into an error, so that nothing

@@ -33,6 +33,7 @@ type Body struct {
 	Tries     int            // that failed before this one
 	claimedAt time.Time      // or started
 	attempt   int            // how often it was claimed or retried by then
+	codeRow   string         // which row has the code that it begins with; "": not known
 	found     bool           // the run was there, under its key: there is nothing to run
 
 	// A body that has not been suspended starts from its code and input.

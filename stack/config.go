@@ -88,6 +88,7 @@ type Processor struct {
 
 	mu       sync.Mutex
 	frames   map[uuid.UUID]*frame
+	codes    codes
 	inFlight map[uuid.UUID]string // calls of services, for people
 	waiters  map[uuid.UUID]map[chan struct{}]struct{}
 

@@ -82,26 +82,17 @@ func (sl Slice) fence() int64 {
 	return sl.Sequence
 }
 
-// end queues the statements that end e and, if it is a body, everything that
+// end adds what ends e and, if it is a body, everything that
 // its last slice settled. delivered says that the caller's committed slice has
 // seen the reply; kept that a body which failed may have to go on once more: none
 // has, but perhaps a last slice that failed with it.
 func (s *Store) end(b *batch, host Host, e Ending, delivered, kept bool) error {
 	status, result, failure := outcome(e)
 	kept = kept && status == StatusFailed
-	b.Queue(`/* end: row */
-		with row as (
-			update public.stack_runs set status = @status, result = @result, error = @error, delivered = @delivered,
-				claimed_by = null, waiting_on_stack_run_id = null, stuck_reason = null, ended_at = now(), updated_at = now()
-			where id = @id and sequence = @sequence and attempt = coalesce(@attempt, attempt) and coalesce(interrupt, '') = @interrupt and (
-				(status = 'processing' and claimed_by = @host)
-				or (status = 'sleeping' and due_at <= now())
-				or (status = 'suspended_waiting_child' and sequence = @fence)
-				or (@forced and status not in ('completed', 'failed', 'cancelled')))
-			returning 1
-		) select case when not exists (select from row) then amber.stop('AMB01') end`,
-		namedArgs{"status": status, "result": result, "error": failure, "delivered": delivered,
-			"id": e.ID, "host": host.ID, "sequence": e.Sequence, "fence": e.fence(), "interrupt": e.Interrupt, "forced": e.Forced, "attempt": e.attempt})
+	r := &b.rows.ends
+	r.ids, r.statuses, r.results, r.errors = append(r.ids, e.ID), append(r.statuses, status), append(r.results, texts(result)), append(r.errors, texts(failure))
+	r.delivered, r.forced, r.interrupts = append(r.delivered, delivered), append(r.forced, e.Forced), append(r.interrupts, e.Interrupt)
+	r.sequences, r.fences, r.attempts = append(r.sequences, e.Sequence), append(r.fences, e.fence()), append(r.attempts, e.attempt)
 	if err := s.putBytes(b, e.ID, kindReply, e.Reply); err != nil {
 		return err
 	}
@@ -118,7 +109,7 @@ func (s *Store) end(b *batch, host Host, e Ending, delivered, kept bool) error {
 		return err
 	}
 	if e.Sequence > 0 && !kept {
-		b.Queue(`/* end: forget */ select amber.forget_bodies(array[@id::uuid])`, namedArgs{"id": e.ID})
+		b.then(`/* end: forget */ select amber.forget_bodies(array[@id::uuid])`, namedArgs{"id": e.ID})
 	}
 	if e.CancelOpen {
 		queueCancelOpen(b, e.ID)
@@ -128,20 +119,16 @@ func (s *Store) end(b *batch, host Host, e Ending, delivered, kept bool) error {
 			return err
 		}
 	}
-	b.Queue(`/* end: run */
-		update public.task_runs set status = @status, result = @result, error = @error,
-			waiting_on_stack_run_id = null, stuck_reason = null, ended_at = now(), updated_at = now(),
-			logs = (select jsonb_agg(jsonb_build_object('at', at, 'level', level, 'message', message) order by id)
-				from (select * from amber.logs where task_run_id = @run order by id limit @logs) l)
-		where id = @run and status not in ('completed', 'failed', 'cancelled')`,
-		namedArgs{"status": status, "result": result, "error": failure, "run": e.TaskRun, "logs": maxRunLogs})
+	runs := &b.rows.ended
+	runs.ids, runs.statuses = append(runs.ids, e.TaskRun), append(runs.statuses, status)
+	runs.results, runs.errors = append(runs.results, texts(result)), append(runs.errors, texts(failure))
 	return nil
 }
 
 // maxRunLogs bounds the copy of the logs in task_runs.logs.
 const maxRunLogs = 500
 
-// settle queues what every committed slice of a body carries. failed says that it
+// settle adds what every committed slice of a body carries. failed says that it
 // is the last one of a body that failed and is kept: then those that it saw fail are.
 func (s *Store) settle(b *batch, host Host, id, taskRun uuid.UUID, sl Slice, failed bool) error {
 	for _, e := range sl.Settled {
@@ -150,15 +137,15 @@ func (s *Store) settle(b *batch, host Host, id, taskRun uuid.UUID, sl Slice, fai
 		}
 	}
 	if len(sl.Delivered) > 0 {
-		b.Queue(`/* settle: delivered */ update public.stack_runs set delivered = true, updated_at = now() where id = any(@ids)`,
+		b.then(`/* settle: delivered */ update public.stack_runs set delivered = true, updated_at = now() where id = any(@ids)`,
 			namedArgs{"ids": sl.Delivered})
 		if !failed {
-			b.Queue(`/* settle: forget */
+			b.then(`/* settle: forget */
 				select amber.forget_bodies(array(select stack_run_id from amber.failures where stack_run_id = any(@ids)))`,
 				namedArgs{"ids": sl.Delivered})
 		}
 	}
-	queueLogs(b, id, taskRun, sl.Logs)
+	b.rows.logs.add(taskRun, id, sl.Logs)
 	return nil
 }
 
@@ -184,7 +171,7 @@ func outcome(e Ending) (status string, result, failure json.RawMessage) {
 // queueCancelOpen cancels every call below the body that has not ended, and the
 // runs of those that are bodies. The body's row has to be locked.
 func queueCancelOpen(b *batch, id uuid.UUID) {
-	b.Queue(`/* cancel open */ select amber.cancel_below(@id, @reason)`, namedArgs{"id": id, "reason": cancelReason})
+	b.then(`/* cancel open */ select amber.cancel_below(@id, @reason)`, namedArgs{"id": id, "reason": cancelReason})
 }
 
 // cancelReason is the error of a call that nobody waits for any more.
@@ -196,7 +183,7 @@ func queueUnsent(b *batch, e Ending, c Child) error {
 	if err != nil {
 		return err
 	}
-	b.Queue(`/* end: unsent */
+	b.then(`/* end: unsent */
 		insert into public.stack_runs (id, parent_task_run_id, parent_stack_run_id, parent_run_id, service_name, module_name,
 			method_name, args, status, error, call_id, delivered, ended_at, idempotency_key)
 		values (@id, @task_run, @parent, @task_run, @service, @service, @method, @args, 'cancelled', @reason, @call_id, true, now(), @key)`,
@@ -211,7 +198,7 @@ func queueUnsent(b *batch, e Ending, c Child) error {
 // [Store.Suspend]. It reports whether the caller was waiting and is now held by
 // host: then host must resume it.
 func (s *Store) Complete(ctx context.Context, host Host, e Ending) (resume bool, err error) {
-	var b batch
+	b := batch{host: host.ID}
 	if err := s.queueComplete(&b, host, e, &resume); err != nil {
 		return false, fmt.Errorf("complete stack run: %w", err)
 	}
@@ -221,7 +208,7 @@ func (s *Store) Complete(ctx context.Context, host Host, e Ending) (resume bool,
 
 // complete is Complete within a transaction.
 func (s *Store) complete(ctx context.Context, tx pgx.Tx, host Host, e Ending) (resume bool, err error) {
-	var b batch
+	b := batch{host: host.ID}
 	if err := s.queueComplete(&b, host, e, &resume); err != nil {
 		return false, err
 	}
@@ -239,6 +226,7 @@ func (s *Store) queueComplete(b *batch, host Host, e Ending, resume *bool) error
 		return err
 	}
 	if e.Parent != uuid.Nil {
+		b.flush()
 		// A body of another engine, sealed with a key that is not here, or larger than
 		// this host takes, is left to another.
 		b.Queue(`/* Complete: resume */

@@ -34,3 +34,22 @@ func Wakers() int { return mostWakers() }
 
 // SliceOf is the slice that a host runs of a body which it holds.
 func SliceOf(b *Body) Slice { return (&frame{body: b}).slice(nil) }
+
+// HoldSuspensions has suspensions wait until they are let go, in one group; waiting
+// is how many do.
+func (s *Store) HoldSuspensions() (waiting func() int, letGo func()) {
+	t := &s.together
+	t.mu.Lock()
+	t.groups = groupsAtOnce
+	t.mu.Unlock()
+	return func() int {
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			return len(t.waiting)
+		}, func() {
+			t.mu.Lock()
+			t.groups = 1
+			t.mu.Unlock()
+			t.leave()
+		}
+}

@@ -28,7 +28,7 @@ func queueFailure(b *batch, e Ending) {
 	for _, c := range e.Unsent {
 		unsent = append(unsent, c.ID)
 	}
-	b.Queue(`/* end: failure */
+	b.then(`/* end: failure */
 		insert into amber.failures (stack_run_id, caller, seen, open, unsent, line)
 		select s.id, s.parent_stack_run_id, @seen, case when @open then array(select c.id from public.stack_runs c
 				where c.parent_stack_run_id = s.id and c.status not in ('completed', 'failed', 'cancelled') and c.id <> all(@seen)) else '{}' end,

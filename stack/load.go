@@ -200,7 +200,8 @@ func (s *Store) bodyRun(ctx context.Context, host Host, r claimed, task string, 
 		var b batch
 		if run == uuid.Nil {
 			run = newID()
-			queueTaskRun(&b, taskRun{ID: run, Parent: orNil(r.ParentTaskRunID), Task: task, Input: input, Status: StatusProcessing})
+			b.rows.runs = append(b.rows.runs, taskRun{ID: run, Parent: orNil(r.ParentTaskRunID), Task: task, Input: input, Status: StatusProcessing})
+			b.flush()
 		}
 		b.fenced(`/* bodyRun: link */
 			update public.stack_runs set child_task_run_id = @run, updated_at = now()

@@ -97,7 +97,7 @@ func queueGivenUp(b *batch, e Ending) {
 	if e.tried == 1 {
 		tried = "once"
 	}
-	b.Queue(`/* end: given up */
+	b.then(`/* end: given up */
 		insert into amber.logs (task_run_id, stack_run_id, at, level, message)
 		select s.parent_task_run_id, s.parent_stack_run_id, @at, 'warn', @what || ' was tried ' || @tried
 			|| coalesce(' in ' || case when t.ms < 1000 then round(t.ms) || ' ms' else round(t.ms / 1000, 1) || ' s' end, '') || ', in vain: ' || @reason

@@ -115,7 +115,7 @@ func (p *Processor) slice(ctx context.Context, b *Body, settled []Ending) (*vm.O
 	begins := func() { _ = p.room.outcomes.acquire(ctx, 0) } // when ctx ends, so does the slice
 	if b.begins() {
 		if b.Code == "" {
-			task, err := p.cfg.Store.Task(ctx, b.Task)
+			code, err := p.code(ctx, b)
 			if e := (*service.Error)(nil); errors.As(err, &e) {
 				e.Message += " Publish it; GET /functions/v1/tasks/list has the names there are."
 				return &vm.Outcome{Ended: true, Err: e}, nil
@@ -123,7 +123,7 @@ func (p *Processor) slice(ctx context.Context, b *Body, settled []Ending) (*vm.O
 			if err != nil {
 				return nil, err
 			}
-			b.Code = task.Code
+			b.Code = code
 		}
 		out, err := p.cfg.Engine.Start(ctx, vm.StartParams{Frame: b.ID, Name: b.Task, Code: b.Code, Input: b.Input,
 			TaskRun: b.TaskRun.String(), StackRun: b.ID.String(), Sequence: uint64(b.Sequence), Group: b.Root, Begins: begins})
@@ -200,6 +200,7 @@ func (p *Processor) suspend(ctx context.Context, f *frame, slice Slice, out *vm.
 			p.dismiss(c)
 			continue
 		}
+		c.codeRow = after.codes[c.Task]
 		p.launch(ctx, f, c)
 	}
 	return true

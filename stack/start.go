@@ -110,7 +110,7 @@ func (s *Store) Start(ctx context.Context, host Host, p StartParams, hold bool) 
 		}
 		body.Code = task.Code
 	}
-	var b batch
+	b := batch{host: host.ID}
 	if err := s.queueStart(&b, host, p, &body); err != nil {
 		return Body{}, fmt.Errorf("start run: %w", err)
 	}
@@ -151,8 +151,9 @@ func (s *Store) queueStart(b *batch, host Host, p StartParams, body *Body) error
 	if err != nil {
 		return err
 	}
-	queueTaskRun(b, taskRun{ID: body.TaskRun, Task: p.Task, Unpublished: p.Code != "", Input: p.Input, Status: runStatus, Caller: p.Caller,
+	b.rows.runs = append(b.rows.runs, taskRun{ID: body.TaskRun, Task: p.Task, Unpublished: p.Code != "", Input: p.Input, Status: runStatus, Caller: p.Caller,
 		Priority: p.Priority, At: nullTime(p.At), After: after, Left: secondsUntil(body.Deadline), Key: p.IdempotencyKey, Hash: p.hash()})
+	b.flush()
 	b.Queue(`/* Start: body */
 		insert into public.stack_runs (id, parent_task_run_id, parent_run_id, child_task_run_id, service_name, module_name,
 			method_name, args, status, claimed_by, started_at, priority, due_at, deadline_at)

@@ -20,7 +20,7 @@ func TestEveryStatementIsAPoint(t *testing.T) {
 	if len(problems) > 0 {
 		t.Errorf("%s", strings.Join(problems, "\n"))
 	}
-	for _, want := range []string{"statement Suspend: body", "statement Suspend: key frame", "commit suspend stack run", "committed complete stack run",
+	for _, want := range []string{"statement Suspend: bodies", "statement Suspend: key frames", "commit suspend stack run", "committed complete stack run",
 		"statement Claim", "done Claim", "statement replies", "statement ParkTooLarge"} {
 		if !slices.Contains(all, want) {
 			t.Errorf("%q is not among %q", want, all)

@@ -32,6 +32,8 @@ type Store struct {
 	pool   *pgxpool.Pool
 	ring   *keys.Ring
 	rounds rounds
+
+	together together
 }
 
 // NewStore returns a Store on a migrated database. ring seals and opens the
@@ -109,8 +111,10 @@ func Unavailable(err error) bool {
 // they do not (amber.stop), or are queued by fenced.
 type batch struct {
 	pgx.Batch
-	looked bool // a statement was queued by fenced: its result decides, before the commit
-	lost   bool // a fenced statement matched no row
+	rows   rows
+	host   uuid.UUID // by which rows are, and come to be, held
+	looked bool      // a statement was queued by fenced: its result decides, before the commit
+	lost   bool      // a fenced statement matched no row
 }
 
 // The SQLSTATEs of amber.stop.
@@ -144,6 +148,7 @@ func (s *Store) atOnce(ctx context.Context, act string, b *batch) error {
 	if b.looked {
 		return fmt.Errorf("%s: a statement has to be looked at before the commit", act)
 	}
+	b.flush()
 	failpoint.At("commit " + act)
 	err := stopped(s.pool.SendBatch(ctx, &b.Batch).Close())
 	switch {
@@ -168,6 +173,7 @@ func (b *batch) fenced(sql string, args namedArgs) {
 
 // send runs the statements; ErrClaimLost if a fenced one matched no row.
 func (b *batch) send(ctx context.Context, tx pgx.Tx) error {
+	b.flush()
 	if b.Len() == 0 {
 		return nil
 	}

@@ -44,8 +44,9 @@ type Child struct {
 	Deadline time.Time      // when its time is over, by this host's clock; zero: never
 	Priority int            // the caller's, unless the task gave a nested one its own
 
-	prioritized bool // it did
-	attempt     int  // how often it was claimed or retried by then: its last try may still be with its service
+	prioritized bool   // it did
+	codeRow     string // of the task, if it is one: see codes
+	attempt     int    // how often it was claimed or retried by then: its last try may still be with its service
 
 	Left  bool      // to any host: it is born pending
 	Turn  int       // how many of the calls that were left with it come before it, from 1
@@ -82,6 +83,8 @@ type Suspended struct {
 	// have ended. Deadline is when its time to tidy up is over.
 	Interrupt string
 	Deadline  time.Time
+
+	codes map[string]string // which rows have the codes of the tasks that it called, as far as it has looked
 }
 
 // Suspend commits a slice that ended in a wait: the replies it was given in
@@ -89,17 +92,32 @@ type Suspended struct {
 // host (timers: sleeping). A host that is leaving, or lacks the key of a reply that
 // has come meanwhile, is given nothing.
 func (s *Store) Suspend(ctx context.Context, host Host, sp Suspension) (after Suspended, err error) {
-	var b batch
-	if err := s.queueSuspend(&b, host, sp, nil); err != nil {
-		return Suspended{}, fmt.Errorf("suspend stack run: %w", err)
-	}
-	b.Queue(`/* Suspend: nothing came */
-		select case when exists (select from public.stack_runs where parent_stack_run_id = @id and not delivered
-			and call_id is not null and status in ('completed', 'failed', 'cancelled')) then amber.stop('AMB02') end`, namedArgs{"id": sp.ID})
-	if err = s.atOnce(ctx, "suspend stack run at once", &b); !errors.Is(err, errMore) {
-		return Suspended{}, err
+	codes, err := s.together.suspend(ctx, s, host, sp)
+	if !errors.Is(err, errMore) {
+		return Suspended{codes: codes}, err
 	}
 	return s.suspendLooking(ctx, host, sp)
+}
+
+// suspendAtOnce commits suspensions of one host in one transaction, all or none:
+// ErrClaimLost if some body is not held by it, errMore if some has more to do.
+// It returns which rows have the codes of the tasks that they call.
+func (s *Store) suspendAtOnce(ctx context.Context, host Host, all []Suspension) (codes map[string]string, err error) {
+	b := batch{host: host.ID}
+	var bodies bodyRows
+	for i := range all {
+		if err := s.addSuspension(&b, &bodies, host, all[i]); err != nil {
+			return nil, fmt.Errorf("suspend stack run: %w", err)
+		}
+	}
+	bodies.queue(&b, true)
+	b.flush()
+	b.Queue(`/* Suspend: nothing came */
+		select case when exists (select from public.stack_runs where parent_stack_run_id = any(@ids) and not delivered
+			and call_id is not null and status in ('completed', 'failed', 'cancelled')) then amber.stop('AMB02') end`, namedArgs{"ids": bodies.ids})
+	queueCodes(&b, all, &codes)
+	err = s.atOnce(ctx, "suspend stack runs", &b)
+	return codes, err
 }
 
 // suspendLooking is Suspend for a body that is to end, or some of whose calls have
@@ -107,12 +125,15 @@ func (s *Store) Suspend(ctx context.Context, host Host, sp Suspension) (after Su
 func (s *Store) suspendLooking(ctx context.Context, host Host, sp Suspension) (after Suspended, err error) {
 	err = s.tx(ctx, "suspend stack run", func(tx pgx.Tx) error {
 		after = Suspended{}
-		var b batch
+		b := batch{host: host.ID}
+		var bodies bodyRows
 		var foreign bool
-		var interrupt *string
-		if err := s.queueSuspend(&b, host, sp, &interrupt); err != nil {
+		var interrupt *string // why the body is to end, if it does not know that yet
+		if err := s.addSuspension(&b, &bodies, host, sp); err != nil {
 			return err
 		}
+		bodies.queue(&b, false).QueryRow(func(row pgx.Row) error { return row.Scan(&interrupt) })
+		b.flush()
 		read := func(rows pgx.Rows) (err error) {
 			after.Replies, err = s.replies(rows)
 			if foreign = errors.Is(err, keys.ErrUnknownKey); foreign {
@@ -173,42 +194,27 @@ func (s *Store) deliver(ctx context.Context, tx pgx.Tx, sp Suspension, why strin
 	return true, read(rows)
 }
 
-// queueSuspend queues the statements of a suspension. interrupt becomes why the body
-// is to end, if it does not know that yet; if interrupt is nil, that is an error.
-func (s *Store) queueSuspend(b *batch, host Host, sp Suspension, interrupt **string) error {
+// addSuspension adds what a suspension writes.
+func (s *Store) addSuspension(b *batch, bodies *bodyRows, host Host, sp Suspension) error {
 	var waitingOn *uuid.UUID
 	if len(sp.Calls) > 0 {
 		waitingOn = &sp.Calls[0].ID
 	}
 	snapshot := sp.Snapshot.Encode()
-	state, err := json.Marshal(map[string]any{
-		"taskName": sp.Task, "taskRunId": sp.TaskRun, "sequence": sp.Snapshot.Sequence, "waits": sp.Waits,
-		"snapshotBytes": len(snapshot), "memoryBytes": sp.Snapshot.Size,
-	})
+	state, err := json.Marshal(waitState{TaskName: sp.Task, TaskRunID: sp.TaskRun, Sequence: sp.Snapshot.Sequence, Waits: sp.Waits,
+		SnapshotBytes: len(snapshot), MemoryBytes: sp.Snapshot.Size})
 	if err != nil {
 		return err
 	}
-	body := b.Queue(`/* Suspend: body */
-		with body as (
-			update public.stack_runs set status = 'suspended_waiting_child', claimed_by = null, sequence = @next,
-				waiting_on_stack_run_id = coalesce(@waiting_on, waiting_on_stack_run_id), engine = @engine,
-				vm_state = @state, stuck_reason = null, updated_at = now()
-			where id = @id and sequence = @sequence and attempt = coalesce(@attempt, attempt) and (
-				(status = 'processing' and claimed_by = @host)
-				or (status = 'suspended_waiting_child' and sequence = @fence))
-			returning case when interrupted_at is null then interrupt end as interrupt
-		) select case when count(*) = 0 then amber.stop('AMB01') when @at_once and max(interrupt) is not null then amber.stop('AMB02') else max(interrupt) end from body`,
-		namedArgs{"next": int64(sp.Snapshot.Sequence), "waiting_on": waitingOn, "engine": sp.Snapshot.Engine.String(),
-			"state": json.RawMessage(state), "id": sp.ID, "sequence": sp.Sequence, "host": host.ID, "fence": sp.fence(), "attempt": sp.attempt,
-			"at_once": interrupt == nil})
-	if interrupt != nil {
-		body.QueryRow(func(row pgx.Row) error { return row.Scan(interrupt) })
-	}
+	bodies.ids, bodies.next, bodies.on = append(bodies.ids, sp.ID), append(bodies.next, int64(sp.Snapshot.Sequence)), append(bodies.on, waitingOn)
+	bodies.engines, bodies.states = append(bodies.engines, sp.Snapshot.Engine.String()), append(bodies.states, string(state))
+	bodies.sequences, bodies.fences = append(bodies.sequences, sp.Sequence), append(bodies.fences, sp.fence())
+	bodies.attempts = append(bodies.attempts, sp.attempt)
 	if err := s.settle(b, host, sp.ID, sp.TaskRun, sp.Slice, false); err != nil {
 		return err
 	}
 	if len(sp.Cancelled) > 0 {
-		b.Queue(`/* Suspend: cancelled */
+		b.then(`/* Suspend: cancelled */
 			update public.stack_runs set status = 'cancelled', delivered = true, claimed_by = null,
 				ended_at = now(), updated_at = now()
 			where status not in ('completed', 'failed', 'cancelled') and id = any(array( -- of the thousands that it may have made
@@ -216,37 +222,18 @@ func (s *Store) queueSuspend(b *batch, host Host, sp Suspension, interrupt **str
 					select id from public.stack_runs where parent_stack_run_id = @id and call_id = call offset 0) s))`,
 			namedArgs{"id": sp.ID, "calls": sp.Cancelled})
 	}
-	queueSnapshot(b, sp.ID, sp.Snapshot.Header, snapshot)
+	frames := &b.rows.frames
+	if sp.Snapshot.Increment() {
+		frames = &b.rows.increment
+	}
+	frames.add(sp.ID, sp.Snapshot.Header, snapshot)
 	for _, c := range sp.Calls {
 		if err := s.queueChild(b, host, sp, c); err != nil {
 			return err
 		}
 	}
-	b.Queue(`/* Suspend: run */
-		update public.task_runs set status = 'suspended', waiting_on_stack_run_id = coalesce(@waiting_on, waiting_on_stack_run_id),
-			stuck_reason = null, suspended_at = coalesce(suspended_at, now()), resumed_at = case when suspended_at is null then null else now() end,
-			updated_at = now()
-		where id = @run and status not in ('completed', 'failed', 'cancelled')`,
-		namedArgs{"waiting_on": waitingOn, "run": sp.TaskRun})
+	b.rows.waiting.ids, b.rows.waiting.on = append(b.rows.waiting.ids, sp.TaskRun), append(b.rows.waiting.on, waitingOn)
 	return nil
-}
-
-// queueSnapshot keeps a body's snapshot: a key frame in place of all before it,
-// an increment beside those that it is based on.
-func queueSnapshot(b *batch, id uuid.UUID, h vm.Header, data []byte) {
-	const row = ` (stack_run_id, version, codec, engine, image, sequence, key_id, size, data)
-		values (@id, @version, @codec, @engine, @image, @sequence, @key, @size, @data)`
-	sql := `/* Suspend: increment */ insert into amber.increments` + row
-	if !h.Increment() {
-		sql = `/* Suspend: key frame */
-		with based as (delete from amber.increments where stack_run_id = @id)
-		insert into amber.snapshots` + row + `
-		on conflict (stack_run_id) do update set version = excluded.version, codec = excluded.codec,
-			engine = excluded.engine, image = excluded.image, sequence = excluded.sequence,
-			key_id = excluded.key_id, size = excluded.size, data = excluded.data, updated_at = now()`
-	}
-	b.Queue(sql, namedArgs{"id": id, "version": int16(h.Version), "codec": int16(h.Codec), "engine": h.Engine[:],
-		"image": h.Image[:], "sequence": int64(h.Sequence), "key": h.KeyID, "size": int64(h.Size), "data": data})
 }
 
 func (s *Store) queueChild(b *batch, host Host, sp Suspension, c Child) error {
@@ -254,30 +241,26 @@ func (s *Store) queueChild(b *batch, host Host, sp Suspension, c Child) error {
 	if err != nil {
 		return err
 	}
-	status, claimed, runStatus := StatusProcessing, &host.ID, StatusProcessing
+	status, claimed, runStatus := StatusProcessing, true, StatusProcessing
 	var due *float64
 	switch {
 	case c.sleeps():
 		seconds := c.After.Seconds()
-		status, claimed, runStatus, due = StatusSleeping, nil, StatusQueued, &seconds
+		status, claimed, runStatus, due = StatusSleeping, false, StatusQueued, &seconds
 	case c.Left, !host.takes():
-		status, claimed, runStatus = StatusPending, nil, StatusQueued
+		status, claimed, runStatus = StatusPending, false, StatusQueued
 	}
 	if c.TaskRun != uuid.Nil {
-		queueTaskRun(b, taskRun{ID: c.TaskRun, Parent: sp.TaskRun, Task: c.Task, Input: c.Input, Status: runStatus, Caller: sp.Caller,
+		b.rows.runs = append(b.rows.runs, taskRun{ID: c.TaskRun, Parent: sp.TaskRun, Task: c.Task, Input: c.Input, Status: runStatus, Caller: sp.Caller,
 			Priority: c.Priority, At: nullTime(c.At), After: due, Left: secondsUntil(c.Deadline)})
 	}
-	b.Queue(`/* Suspend: call */
-		insert into public.stack_runs (id, parent_task_run_id, parent_stack_run_id, parent_run_id, child_task_run_id,
-			service_name, module_name, method_name, args, status, claimed_by, call_id, due_at, started_at, idempotency_key,
-			priority, deadline_at, turn_at)
-		values (@id, @task_run, @parent, @task_run, @child, @service, @service, @method, @args, @status, @claimed_by, @call_id,
-			coalesce(@at, clock_timestamp() + make_interval(secs => @due)), case when @status <> 'pending' then now() end, @key,
-			@priority, clock_timestamp() + make_interval(secs => @left), now() + make_interval(secs => @turn))`,
-		namedArgs{"id": c.ID, "task_run": sp.TaskRun, "parent": sp.ID, "child": nullID(c.TaskRun),
-			"service": text(c.Call.Service), "method": text(c.Call.Method()), "args": args, "status": status,
-			"claimed_by": claimed, "call_id": int64(c.CallID), "due": due, "at": nullTime(c.At), "key": c.key(sp.Task),
-			"priority": c.Priority, "left": secondsUntil(c.Deadline), "turn": (time.Duration(c.Turn) * turnEvery).Seconds()})
+	r := &b.rows.calls
+	r.ids, r.runs, r.parents, r.children = append(r.ids, c.ID), append(r.runs, sp.TaskRun), append(r.parents, sp.ID), append(r.children, c.TaskRun)
+	r.services, r.methods = append(r.services, text(c.Call.Service)), append(r.methods, text(c.Call.Method()))
+	r.args, r.statuses, r.claimed = append(r.args, string(args)), append(r.statuses, status), append(r.claimed, claimed)
+	r.numbers, r.at, r.due = append(r.numbers, int64(c.CallID)), append(r.at, nullTime(c.At)), append(r.due, due)
+	r.left, r.keys, r.priorities = append(r.left, secondsUntil(c.Deadline)), append(r.keys, c.key(sp.Task)), append(r.priorities, int32(c.Priority))
+	r.turns = append(r.turns, (time.Duration(c.Turn) * turnEvery).Seconds())
 	asked := request{Call: c.Call, Root: &sp.Root, Refused: c.Refused}
 	if c.TaskRun != uuid.Nil {
 		asked.Depth = sp.Depth + 1
@@ -317,23 +300,4 @@ type taskRun struct {
 	Left     *float64   // seconds until its time is over
 	Key      string     // under which it is started; "": none
 	Hash     []byte     // of what was asked for under it
-}
-
-func queueTaskRun(b *batch, r taskRun) {
-	var owner *string
-	if r.Caller.Owner != "" {
-		owner = &r.Caller.Owner
-	}
-	b.Queue(`/* new run */
-		insert into public.task_runs (id, task_function_id, task_name, input, status, parent_run_id, owner, caller_role,
-			caller_claims, started_at, priority, scheduled_for, deadline_at,
-			idempotency_key, idempotency_hash)
-		values (@id, (select id from public.task_functions where name = @task and not @unpublished), @task, @input, @status, @parent, @owner,
-			nullif(@role, ''), @claims, case when @status = 'processing' then now() end, @priority,
-			coalesce(@at, clock_timestamp() + make_interval(secs => @after)), clock_timestamp() + make_interval(secs => @left),
-			nullif(@key, ''), case when @key <> '' then @hash::bytea end)`,
-		namedArgs{"id": r.ID, "task": r.Task, "unpublished": r.Unpublished, "input": r.Input, "status": r.Status, "parent": nullID(r.Parent),
-			"owner": owner, "role": r.Caller.Role, "claims": r.Caller.Claims,
-			"priority": r.Priority, "at": r.At, "after": r.After, "left": r.Left,
-			"key": r.Key, "hash": r.Hash})
 }

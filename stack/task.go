@@ -22,10 +22,11 @@ type Task struct {
 	Version     string    `json:"version"`
 	CreatedAt   time.Time `json:"created_at"`
 	UpdatedAt   time.Time `json:"updated_at"`
+	Row         string    `json:"-"` // which version of the row it is
 }
 
 const taskColumns = `id, name, code, coalesce(description, '') as description,
-	coalesce(version, '') as version, created_at, updated_at`
+	coalesce(version, '') as version, created_at, updated_at, ` + codeRow
 
 // Tasks returns every task, by name.
 func (s *Store) Tasks(ctx context.Context) ([]Task, error) {

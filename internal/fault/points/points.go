@@ -16,7 +16,7 @@ import (
 )
 
 // methods take a statement as an argument.
-var methods = []string{"Query", "QueryRow", "Exec", "Queue", "fenced", "fencedRow", "parkLost"}
+var methods = []string{"Query", "QueryRow", "Exec", "Queue", "fenced", "then", "parkLost"}
 
 // List returns the points of the package in dir, in the order in which they stand
 // there. problems are statements without a name, and names that two have.
