@@ -14,6 +14,10 @@ import (
 // a kind, however many they are and whomever they belong to. So a body with a hundred
 // calls, or a hundred bodies that are committed together, cost Postgres a statement's
 // beginning and end once. A column is an array.
+//
+// What is updated is named twice, by any(@ids) and by what it is joined with: to a
+// planner that sees a small table, and plans once, a join alone may be one that reads
+// all of it.
 
 // rows are those that a batch has yet to queue.
 type rows struct {
@@ -93,7 +97,7 @@ func (r *bodyRows) queue(b *batch, atOnce bool) *pgx.QueuedQuery {
 			update public.stack_runs s set status = 'suspended_waiting_child', claimed_by = null, sequence = w.next,
 				waiting_on_stack_run_id = coalesce(w.waiting_on, s.waiting_on_stack_run_id), engine = w.engine,
 				vm_state = w.state::jsonb, stuck_reason = null, updated_at = now()
-			from w where s.id = w.id and s.sequence = w.sequence and s.attempt = coalesce(w.attempt, s.attempt) and (
+			from w where s.id = any(@ids) and s.id = w.id and s.sequence = w.sequence and s.attempt = coalesce(w.attempt, s.attempt) and (
 				(s.status = 'processing' and s.claimed_by = @host)
 				or (s.status = 'suspended_waiting_child' and s.sequence = w.fence))
 			returning case when interrupted_at is null then interrupt end as interrupt
@@ -125,7 +129,7 @@ func (r *endRows) queue(b *batch) {
 		), row as (
 			update public.stack_runs s set status = e.status, result = e.result::jsonb, error = e.error::jsonb, delivered = e.delivered,
 				claimed_by = null, waiting_on_stack_run_id = null, stuck_reason = null, ended_at = now(), updated_at = now()
-			from e where s.id = e.id and s.sequence = e.sequence and s.attempt = coalesce(e.attempt, s.attempt) and coalesce(s.interrupt, '') = e.interrupt and (
+			from e where s.id = any(@ids) and s.id = e.id and s.sequence = e.sequence and s.attempt = coalesce(e.attempt, s.attempt) and coalesce(s.interrupt, '') = e.interrupt and (
 				(s.status = 'processing' and s.claimed_by = @host)
 				or (s.status = 'sleeping' and s.due_at <= now())
 				or (s.status = 'suspended_waiting_child' and s.sequence = e.fence)
@@ -153,7 +157,7 @@ func (r *endedRuns) queue(b *batch) {
 			logs = (select jsonb_agg(jsonb_build_object('at', at, 'level', level, 'message', message) order by id)
 				from (select * from amber.logs where task_run_id = t.id order by id limit @logs) l)
 		from unnest(@ids::uuid[], @statuses::text[], @results::text[], @errors::text[]) as e (id, status, result, error)
-		where t.id = e.id and t.status not in ('completed', 'failed', 'cancelled')`,
+		where t.id = any(@ids) and t.id = e.id and t.status not in ('completed', 'failed', 'cancelled')`,
 		namedArgs{"ids": r.ids, "statuses": r.statuses, "results": r.results, "errors": r.errors, "logs": maxRunLogs})
 }
 
@@ -172,7 +176,7 @@ func (r *waitingRuns) queue(b *batch) {
 			stuck_reason = null, suspended_at = coalesce(t.suspended_at, now()), resumed_at = case when t.suspended_at is null then null else now() end,
 			updated_at = now()
 		from unnest(@ids::uuid[], @on::uuid[]) as w (id, waiting_on)
-		where t.id = w.id and t.status not in ('completed', 'failed', 'cancelled')`,
+		where t.id = any(@ids) and t.id = w.id and t.status not in ('completed', 'failed', 'cancelled')`,
 		namedArgs{"ids": r.ids, "on": r.on})
 }
 
