@@ -118,6 +118,14 @@ func (e *Engine) refill(image *Image, few int) {
 	})
 }
 
+// Pool returns how many VMs there are, and how many of them are idle with how many
+// bytes of memory.
+func (e *Engine) Pool() (live, idle int, memory uint64) {
+	e.pool.mu.Lock()
+	defer e.pool.mu.Unlock()
+	return int(e.pool.live.Load()), len(e.pool.idle), e.pool.size
+}
+
 // close returns all VMs and takes no more.
 func (p *pool) close() []*sandbox {
 	p.mu.Lock()
