@@ -60,7 +60,9 @@ func (p *Processor) ring(ctx context.Context, body uuid.UUID) {
 		host := p.currentHost()
 		for _, a := range due {
 			if a.timer() && p.waking.acquire(ctx, body) == nil {
-				p.post(ctx, host, a.ending())
+				e := a.ending()
+				e.notes = p.noteTimer(a)
+				p.post(ctx, host, e)
 				p.waking.release()
 			}
 		}
@@ -69,6 +71,11 @@ func (p *Processor) ring(ctx context.Context, body uuid.UUID) {
 		}
 		p.rung(body)
 	}
+}
+
+// noteTimer is note for a timer.
+func (p *Processor) noteTimer(a alarm) *notes {
+	return p.note(notes{root: a.root, service: a.Service, method: a.Service, ready: a.at})
 }
 
 // due takes the timers of a body that are due, the first first, if no other

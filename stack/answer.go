@@ -20,7 +20,7 @@ import (
 // be tried again, an attempt.
 func (p *Processor) answer(ctx context.Context, body, taskRun uuid.UUID, task string, caller Caller, c Child) (e Ending, again *Attempt) {
 	e = c.ending()
-	e.Parent = body
+	e.Parent, e.notes = body, p.noteCall(c, task)
 	svc, ok := p.cfg.Services[c.Call.Service]
 	if !ok {
 		e.Reply.Err = unknownService(c.Call.Service, p.cfg.Services)
@@ -48,12 +48,13 @@ func (p *Processor) answer(ctx context.Context, body, taskRun uuid.UUID, task st
 		e.gone = true
 		return e, nil
 	}
+	e.notes.answered(began)
 	if err != nil {
 		e.Reply.Err = service.AsError(err)
 		if after, ok := c.retry(err); ok {
 			p.room.replies.add(-e.reserved)
 			e.reserved = 0
-			return e, &Attempt{ID: c.ID, Tries: c.Tries, Began: time.Since(began), Err: e.Reply.Err, After: after, Slice: c.slice()}
+			return e, &Attempt{ID: c.ID, Tries: c.Tries, Began: time.Since(began), Err: e.Reply.Err, After: after, Slice: c.slice(), parent: body, notes: e.notes}
 		}
 		if c.Tries > 0 {
 			e.givenUp, e.tried = named(c.Call), c.Tries+1

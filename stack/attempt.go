@@ -31,6 +31,9 @@ type Attempt struct {
 
 	TaskRun uuid.UUID // uuid.Nil for a call that is not one
 	Slice
+
+	parent uuid.UUID // the body that made the call
+	notes  *notes    // for the observer
 }
 
 // Again records a try and has the call sleep until the next one is due.
@@ -151,9 +154,13 @@ const maxAsked = 24 * time.Hour
 func (p *Processor) again(ctx context.Context, host Host, service string, f *frame, a Attempt) {
 	land, cancel := mustLand(ctx)
 	defer cancel()
+	began := time.Now()
 	err := p.cfg.Store.Again(land, host, a)
+	p.observeCommit("retry", began, err)
 	switch {
 	case err == nil:
+		p.ended(a.Settled...)
+		p.observe(a.notes.event(Event{Kind: EventTried, StackRun: a.ID, Parent: a.parent, TaskRun: a.TaskRun, Err: a.Err}))
 		p.remind(Timer{ID: a.ID, Service: service, In: a.After})
 	case errors.Is(err, ErrClaimLost):
 		p.cfg.Log.Debug("claim lost", "stack_run", a.ID)

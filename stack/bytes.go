@@ -25,6 +25,8 @@ type request struct {
 	Depth int        `json:"depth,omitempty"` // of a task: how many others it is nested in
 	Root  *uuid.UUID `json:"root,omitempty"`  // of what a task called: the run of the first of those it is nested in
 
+	Trace string `json:"trace,omitempty"` // of a run's own body: the header traceparent of whoever started it
+
 	Refused *service.Error `json:"refused,omitempty"` // what it was answered when it was made, in case that was lost
 }
 

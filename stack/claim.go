@@ -32,6 +32,8 @@ type Body struct {
 	Policy    service.Policy // of its caller, if it fails
 	Tries     int            // that failed before this one
 	claimedAt time.Time      // or started
+	ready     time.Time      // since when it could go on; zero: claimedAt
+	Trace     string         // the header traceparent with which it was started, if it is a run's own
 	attempt   int            // how often it was claimed or retried by then
 	codeRow   string         // which row has the code that it begins with; "": not known
 	found     bool           // the run was there, under its key: there is nothing to run
@@ -57,6 +59,7 @@ type Claim struct {
 	Body *Body // nil for a call
 	Call CallClaim
 	row  claimed
+	free time.Duration // how long it was
 }
 
 // Task reports whether the row asks for a task.
@@ -122,6 +125,12 @@ type claimed struct {
 	Attempt          int
 }
 
+// freed is a row that was claimed just now.
+type freed struct {
+	claimed
+	Free float64 // seconds for which any host might have claimed it
+}
+
 // claimedColumns are those of a claimed row s.
 const claimedColumns = `s.id, s.parent_task_run_id, s.parent_stack_run_id, s.child_task_run_id, s.service_name, s.method_name,
 	s.args, s.sequence, s.first_sequence, s.call_id, s.tries, s.priority,
@@ -153,7 +162,7 @@ func (s *Store) claim(ctx context.Context, host Host, only string, args namedArg
 	args["engines"], args["host"], args["keys"], args["memory"] = host.Engines, host.ID, s.ring.IDs(), host.memory()
 	rows, err := s.pool.Query(ctx, `/* Claim */
 		with free as (
-			select id from public.stack_runs s
+			select id, updated_at from public.stack_runs s
 			where status in ('pending', 'pending_resume', 'pending_execution') and stuck_reason is null
 				and (engine is null or engine = any(@engines)) and `+only+` and `+opensSQL+` and `+fitsSQL+`
 				and exists (select from amber.hosts h where h.id = @host and h.expires_at > now())
@@ -163,17 +172,17 @@ func (s *Store) claim(ctx context.Context, host Host, only string, args namedArg
 		update public.stack_runs s set status = 'processing', claimed_by = @host, attempt = s.attempt + 1, stuck_key = null,
 			started_at = coalesce(s.started_at, now()), updated_at = now()
 		from free where s.id = free.id
-		returning `+claimedColumns, args)
+		returning `+claimedColumns+`, extract(epoch from clock_timestamp() - free.updated_at)::float8 as free`, args)
 	if err != nil {
 		return nil, fmt.Errorf("claim stack runs: %w", err)
 	}
-	found, err := pgx.CollectRows(rows, pgx.RowToStructByName[claimed])
+	found, err := pgx.CollectRows(rows, pgx.RowToStructByName[freed])
 	if err != nil {
 		return nil, fmt.Errorf("claim stack runs: %w", err)
 	}
 	claims := make([]Claim, len(found))
 	for i, r := range found {
-		claims[i] = Claim{ID: r.ID, row: r}
+		claims[i] = Claim{ID: r.ID, row: r.claimed, free: max(0, time.Duration(r.Free*float64(time.Second)))}
 	}
 	return claims, nil
 }

@@ -39,22 +39,9 @@ type Config struct {
 	Grace     time.Duration // how long a run that was cancelled, or has had its time, may take to tidy up; 0 means 10 s
 	Drain     time.Duration // how long Run waits for slices and calls when its context ends; 0 means 5 s, less than 0 not at all
 
-	Observe func(Event)  // called after each commit; nil: nobody. It must not block.
+	Observe func(Event)  // hears what happens here, from many goroutines; nil: nobody. It must not block.
 	Log     *slog.Logger // nil discards
 }
-
-// Event is a committed transition.
-type Event struct {
-	Kind              string // EventSuspended or EventEnded
-	StackRun, TaskRun uuid.UUID
-	Task              string // of EventSuspended
-}
-
-// The kinds of [Event].
-const (
-	EventSuspended = "suspended"
-	EventEnded     = "ended"
-)
 
 // Processor runs bodies and calls: see processor.go. It is made by
 // [NewProcessor] and works while Run does; its methods are safe for concurrent use.
@@ -137,10 +124,4 @@ func orDefault[T comparable](v, def T) T {
 		return def
 	}
 	return v
-}
-
-func (p *Processor) observe(e Event) {
-	if p.cfg.Observe != nil {
-		p.cfg.Observe(e)
-	}
 }

@@ -50,8 +50,9 @@ type Ending struct {
 	givenUp string // the call that failed after more tries than one, as its task wrote it
 	tried   int    // how many they were
 
-	gone     bool  // somebody else has ended the call: there is nothing to commit
-	reserved int64 // bytes of room.replies that are kept free for it
+	notes    *notes // for the observer
+	gone     bool   // somebody else has ended the call: there is nothing to commit
+	reserved int64  // bytes of room.replies that are kept free for it
 }
 
 // owed are the replies that nobody has committed if this ending is not committed.

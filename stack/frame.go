@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -28,6 +29,9 @@ type frame struct {
 
 	entered func() // called once after the body's first commit here; nil: not
 
+	ready   time.Time // since when the next slice could have begun
+	slicing Slicing   // this one
+
 	room *room // in which the frame has
 	held int64 // bytes of replies, of its input too
 	kept int64 // bytes of the body's snapshot while it waits
@@ -35,7 +39,10 @@ type frame struct {
 
 // newFrame makes a running frame for a body and lists it.
 func (p *Processor) newFrame(host Host, b *Body) *frame {
-	f := &frame{host: host, body: b, running: true, room: p.room}
+	f := &frame{host: host, body: b, running: true, room: p.room, ready: b.ready}
+	if f.ready.IsZero() {
+		f.ready = b.claimedAt
+	}
 	f.hold(b.size())
 	p.mu.Lock()
 	p.frames[b.ID] = f
@@ -144,6 +151,9 @@ func (f *frame) take() (settled, late []Ending, work bool) {
 		}
 	}
 	f.inbox, f.taken = slices.Clone(f.inbox[taken:]), settled
+	if len(settled) > 0 && settled[0].notes != nil && !f.body.Held {
+		f.ready = settled[0].notes.ready
+	}
 	if len(settled) == 0 && !f.body.Held {
 		f.running = false
 		return nil, late, false
@@ -168,6 +178,7 @@ func (f *frame) suspended(s *vm.Snapshot, after Suspended) {
 	b.Code, b.Input = "", nil // they are in it
 	b.Snapshot, b.Sequence = s, int64(s.Sequence)
 	b.Replies, b.Held = after.Replies, len(after.Replies) > 0
+	f.ready = time.Now() // for those
 	if after.Interrupt != "" {
 		b.Interrupt, b.Deadline = after.Interrupt, after.Deadline
 	}
@@ -247,6 +258,7 @@ func (f *frame) put(e Ending) putResult {
 	if f.lost {
 		return putGone
 	}
+	e.notes.came()
 	defer f.room.replies.add(-e.reserved)
 	e.reserved = 0
 	again := func(o Ending) bool { return o.ID == e.ID } // a timer that the sweep read before its end was committed

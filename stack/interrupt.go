@@ -55,6 +55,8 @@ func reasonOf(why string) json.RawMessage {
 type Interrupted struct {
 	Ended  bool      // the row has: now, or before
 	Parent uuid.UUID // the body that made the call, if that is now held by the host, which must resume it
+
+	ending *Ending // what ended now
 }
 
 // Cancel asks the run's body to end, and ends it if it was asked before or has not
@@ -108,6 +110,9 @@ type interruptible struct {
 	Interrupt *string
 	Due       bool
 	Tries     int
+	Service   string
+	Method    string
+	Task      string // whose body it is, or that made the call
 }
 
 // interrupt ends a row, or asks it to end, if wanted.
@@ -165,6 +170,8 @@ func (s *Store) endForced(ctx context.Context, tx pgx.Tx, host Host, id uuid.UUI
 		}
 	}
 	in.Ended = true
+	e.notes = &notes{service: r.Service, method: r.Method, task: r.Task, tries: r.Tries, at: time.Now()}
+	in.ending = &e
 	resume, err := s.complete(ctx, tx, host, e)
 	if err == nil && resume {
 		in.Parent = e.Parent
@@ -232,7 +239,8 @@ func lockBoth(ctx context.Context, tx pgx.Tx, id uuid.UUID) (r interruptible, er
 	}
 	rows, err := tx.Query(ctx, `/* interrupt: row */
 		select status, parent_stack_run_id as parent, call_id, child_task_run_id as run, sequence, sequence > first_sequence as begun,
-			interrupt, coalesce(deadline_at <= clock_timestamp(), false) as due, tries
+			interrupt, coalesce(deadline_at <= clock_timestamp(), false) as due, tries, service_name as service, coalesce(method_name, '') as method,
+			coalesce((select t.task_name from public.task_runs t where t.id = coalesce(child_task_run_id, parent_task_run_id)), '') as task
 		from public.stack_runs where id = @id for update`, namedArgs{"id": id})
 	if err != nil {
 		return r, err
@@ -313,8 +321,11 @@ func (p *Processor) after(host Host, in Interrupted, run uuid.UUID) {
 	if in.Ended {
 		p.tell(run)
 	}
+	if in.ending != nil {
+		p.observeEnded(in.ending)
+	}
 	if in.Parent != uuid.Nil {
-		p.submit(func(ctx context.Context) { p.hold(ctx, host, in.Parent) })
+		p.submit(func(ctx context.Context) { p.hold(ctx, host, in.Parent, time.Now()) })
 	}
 	p.nudge()
 }

@@ -53,7 +53,7 @@ func (s *Store) open(ctx context.Context, host Host, r claimed) (Claim, error) {
 	if err != nil {
 		return Claim{}, err
 	}
-	body.Code, body.Depth, body.Root = req.Code, req.Depth, body.TaskRun
+	body.Code, body.Depth, body.Root, body.Trace = req.Code, req.Depth, body.TaskRun, req.Trace
 	if o, err := parseOptions(call.Options, call.Service); err == nil { // else it was refused
 		body.Policy = o.policy(taskPolicy)
 	}

@@ -193,6 +193,7 @@ func (p *Processor) claim(ctx, work context.Context, suspects bool) (left bool, 
 		}
 		for _, c := range claims {
 			p.cfg.Log.Warn("working for a task during which hosts were lost", "stack_run", c.ID)
+			p.observeClaim(c)
 			p.slotsOf(c).take()
 			p.work.Go(func() {
 				defer p.vacate(&p.suspects)
@@ -216,6 +217,7 @@ func (p *Processor) claim(ctx, work context.Context, suspects bool) (left bool, 
 				left = len(claims) == kind.limit
 			}
 			for _, c := range claims {
+				p.observeClaim(c)
 				p.slotsOf(c).take()
 				p.atHand.take()
 				p.work.Go(func() { p.resumeInTurn(work, host, c) })
@@ -275,6 +277,7 @@ func (p *Processor) resume(ctx context.Context, host Host, c Claim, entered func
 	err := p.read(ctx, func() error {
 		err := p.cfg.Store.Open(ctx, host, &c)
 		if err == nil && c.Body != nil {
+			c.Body.ready = c.Body.claimedAt.Add(-c.free)
 			f = p.newFrame(host, c.Body)
 		}
 		return err
@@ -315,10 +318,11 @@ func (p *Processor) answerClaimed(ctx context.Context, host Host, c Claim) {
 	switch {
 	case ch.Refused != nil:
 		e = ch.ending()
-		e.Parent, e.Reply.Err = c.Call.Parent, ch.Refused
+		e.Parent, e.Reply.Err, e.notes = c.Call.Parent, ch.Refused, p.noteCall(ch, c.Call.Task)
 	case ch.Timer: // somebody made a sleeping row pending: it has slept enough
 		args, _ := ch.args() // cannot fail: they were read from JSON
 		e = Timer{ID: ch.ID, Parent: c.Call.Parent, CallID: ch.CallID, Service: ch.Call.Service, Args: args}.ending()
+		e.notes = p.noteCall(ch, "")
 	default:
 		e, again = p.answer(ctx, c.Call.Parent, c.Call.TaskRun, c.Call.Task, c.Call.Caller, ch)
 	}

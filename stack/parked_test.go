@@ -180,6 +180,7 @@ func TestParkedRunsCostNothing(t *testing.T) {
 	full.exec(`vacuum analyze`)
 	empty.exec(`vacuum analyze`)
 	t.Run("with statistics", func(t *testing.T) { compare(t, before, full.explain(t)) })
+	t.Run("counted", func(t *testing.T) { compareDepths(t, full.in(t)) })
 	if os.Getenv(parkedEnv) != "" {
 		t.Run("by the clock", func(t *testing.T) { compareTimes(t, empty.in(t), full.in(t)) })
 	}

@@ -41,7 +41,9 @@ func (p *Processor) Start(ctx context.Context, params StartParams) (Run, error) 
 		p.vacate(slot)
 		hold = false
 	}
+	began := time.Now()
 	body, err := p.cfg.Store.Start(ctx, host, params, hold)
+	p.observeStart(began, body, err)
 	if counted && (err != nil || body.found) {
 		p.queued.Add(-1)
 	}
@@ -87,7 +89,7 @@ func (p *Processor) carry(ctx context.Context, f *frame) {
 			return
 		}
 		slice := f.slice(settled)
-		out, err := p.slice(ctx, f.body, settled)
+		out, err := p.slice(ctx, f, settled)
 		if err != nil {
 			p.stop(ctx, f, settled, err)
 			return
@@ -111,8 +113,14 @@ func (p *Processor) carry(ctx context.Context, f *frame) {
 }
 
 // slice runs the body's JavaScript until it ends or waits.
-func (p *Processor) slice(ctx context.Context, b *Body, settled []Ending) (*vm.Outcome, error) {
-	begins := func() { _ = p.room.outcomes.acquire(ctx, 0) } // when ctx ends, so does the slice
+func (p *Processor) slice(ctx context.Context, f *frame, settled []Ending) (*vm.Outcome, error) {
+	b := f.body
+	f.slicing = Slicing{}
+	defer f.ran()
+	begins := func() {
+		_ = p.room.outcomes.acquire(ctx, 0) // when ctx ends, so does the slice
+		p.begins(f)
+	}
 	if b.begins() {
 		if b.Code == "" {
 			code, err := p.code(ctx, b)
@@ -130,7 +138,9 @@ func (p *Processor) slice(ctx context.Context, b *Body, settled []Ending) (*vm.O
 		return out, engineError(err)
 	}
 	restored := func() {}
+	f.slicing.From = FromMemory
 	if b.Snapshot == nil {
+		f.slicing.From = FromTables
 		if err := p.room.resumed.acquire(ctx, b.stored); err != nil {
 			return nil, err
 		}
@@ -182,8 +192,10 @@ func (p *Processor) suspend(ctx context.Context, f *frame, slice Slice, out *vm.
 		return false
 	}
 	p.admitAll(calls)
+	began := time.Now()
 	after, err := p.cfg.Store.Suspend(land, p.as(f.host), Suspension{ID: b.ID, TaskRun: b.TaskRun, Task: b.Task, Caller: b.Caller, Depth: b.Depth, Root: b.Root, Grace: p.cfg.Grace,
 		Slice: slice, Snapshot: out.Snapshot, Calls: calls, Cancelled: out.Cancelled, Waits: len(out.Open)})
+	p.observeCommit("suspend", began, err)
 	if err != nil {
 		for _, c := range calls {
 			p.dismiss(c)
@@ -194,7 +206,8 @@ func (p *Processor) suspend(ctx context.Context, f *frame, slice Slice, out *vm.
 	}
 	f.suspended(out.Snapshot, after)
 	p.ended(slice.Settled...)
-	p.observe(Event{Kind: EventSuspended, StackRun: b.ID, TaskRun: b.TaskRun, Task: b.Task})
+	p.observe(Event{Kind: EventSuspended, StackRun: b.ID, Parent: b.Parent, TaskRun: b.TaskRun, Root: b.Root, Task: b.Task, Tries: b.Tries,
+		Slice: f.slicing, Snapshot: out.Snapshot.Stored(), Increment: out.Snapshot.Increment()})
 	for _, c := range calls {
 		if after.Interrupt != "" && c.TaskRun == uuid.Nil { // it has ended already
 			p.dismiss(c)
@@ -216,7 +229,7 @@ func (p *Processor) launch(ctx context.Context, f *frame, c Child) {
 		return // another host's: at once, or when Release gives it back
 	}
 	if c.sleeps() {
-		t := Timer{ID: c.ID, CallID: c.CallID, Service: c.Call.Service, In: c.wait()}
+		t := Timer{ID: c.ID, CallID: c.CallID, Service: c.Call.Service, In: c.wait(), root: c.Group}
 		if c.Timer {
 			t.Parent, t.Args = f.body.ID, json.RawMessage("["+string(c.Call.Args()[0])+"]")
 		}
@@ -240,7 +253,7 @@ func (p *Processor) call(ctx context.Context, f *frame, c Child) {
 	switch {
 	case c.Refused != nil:
 		e := c.ending()
-		e.Parent = f.body.ID
+		e.Parent, e.notes = f.body.ID, p.noteCall(c, f.body.Task)
 		e.Reply.Err = c.Refused
 		p.deliver(ctx, f, e)
 	case c.TaskRun != uuid.Nil:
@@ -270,7 +283,8 @@ func (p *Processor) finish(ctx context.Context, f *frame, slice Slice, out *vm.O
 	}
 	if after, again := b.retry(reply.Err); again {
 		p.forget(f)
-		p.again(ctx, f.host, serviceTasks, f, Attempt{ID: b.ID, Tries: b.Tries, Began: time.Since(b.claimedAt), Err: reply.Err, After: after, TaskRun: b.TaskRun, Slice: slice})
+		p.again(ctx, f.host, serviceTasks, f, Attempt{ID: b.ID, Tries: b.Tries, Began: time.Since(b.claimedAt), Err: reply.Err, After: after, TaskRun: b.TaskRun, Slice: slice,
+			parent: b.Parent, notes: p.noteBody(f)})
 		return
 	}
 	failed := reply.Err
@@ -278,7 +292,7 @@ func (p *Processor) finish(ctx context.Context, f *frame, slice Slice, out *vm.O
 		reply = service.Reply{Err: p.cfg.Store.timeOver(ctx, p.cfg.Store.pool, b.ID, b.Parent, b.Interrupt)}
 	}
 	e := Ending{ID: b.ID, Parent: b.Parent, CallID: b.CallID, Reply: reply, TaskRun: b.TaskRun, Task: b.Task, Slice: slice,
-		Interrupt: b.Interrupt, CancelOpen: len(out.Open)+len(out.Cancelled) > 0, from: f}
+		Interrupt: b.Interrupt, CancelOpen: len(out.Open)+len(out.Cancelled) > 0, from: f, notes: p.noteBody(f)}
 	for _, c := range out.Calls {
 		e.Unsent = append(e.Unsent, p.child(c, b.Depth))
 	}
@@ -316,7 +330,9 @@ func (p *Processor) complete(ctx context.Context, host Host, e Ending) {
 	e.reserved = 0
 	land, cancel := mustLand(ctx)
 	defer cancel()
+	began := time.Now()
 	resume, err := p.cfg.Store.Complete(land, p.as(host), e)
+	p.observeCommit("end", began, err)
 	switch {
 	case errors.Is(err, ErrClaimLost) && p.interrupted(ctx, host, &e):
 		p.complete(ctx, host, e)
@@ -347,12 +363,14 @@ func (p *Processor) complete(ctx context.Context, host Host, e Ending) {
 	}
 	p.ended(e)
 	if resume && !p.draining() {
-		p.work.Go(func() { p.hold(ctx, host, e.Parent) })
+		e.notes.came()
+		p.work.Go(func() { p.hold(ctx, host, e.Parent, e.notes.since()) })
 	}
 }
 
-// hold runs a body that a commit has given to this host.
-func (p *Processor) hold(ctx context.Context, host Host, id uuid.UUID) {
+// hold runs a body that a commit has given to this host, and that could have gone on
+// since then.
+func (p *Processor) hold(ctx context.Context, host Host, id uuid.UUID, ready time.Time) {
 	done := p.working(id, "about to be read")
 	entered, err := p.wakes(ctx, id)
 	if err != nil {
@@ -364,6 +382,7 @@ func (p *Processor) hold(ctx context.Context, host Host, id uuid.UUID) {
 	err = p.read(ctx, func() error {
 		body, err := p.cfg.Store.Held(ctx, host, id)
 		if err == nil {
+			body.ready = ready
 			f = p.newFrame(host, body)
 		}
 		return err

@@ -93,6 +93,7 @@ func (p *Processor) take(ctx context.Context, claim func(Host) ([]Claim, error))
 	host := p.currentHost()
 	claims, err := claim(host)
 	for _, c := range claims {
+		p.observeClaim(c)
 		p.slotsOf(c).take()
 		p.atHand.take()
 		p.submit(func(ctx context.Context) { p.resumeInTurn(ctx, host, c) })
@@ -126,13 +127,15 @@ func (p *Processor) Inject(ctx context.Context, id uuid.UUID, value json.RawMess
 	if secretive, ok := p.cfg.Services[call.Service].(service.Secretive); ok {
 		_, e.Secret = secretive.Secret(call)
 	}
+	began := time.Now()
 	resume, err := p.cfg.Store.Answer(ctx, host, e)
+	p.observeCommit("answer", began, err)
 	if err != nil {
 		return uuid.Nil, err
 	}
 	p.ended(e)
 	if resume {
-		p.submit(func(ctx context.Context) { p.hold(ctx, host, e.Parent) })
+		p.submit(func(ctx context.Context) { p.hold(ctx, host, e.Parent, time.Now()) })
 	}
 	return e.Parent, nil
 }
@@ -182,5 +185,6 @@ func (s *Store) waitingCall(ctx context.Context, id uuid.UUID) (e Ending, call s
 	if r.CallID != nil {
 		e.CallID = uint32(*r.CallID)
 	}
+	e.notes = &notes{root: orNil(req.Root), service: req.Service, method: req.Method(), tries: r.Tries, at: time.Now()}
 	return e, req.Call, nil
 }

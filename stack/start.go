@@ -35,6 +35,8 @@ type StartParams struct {
 	Delay    time.Duration // before it begins
 	At       time.Time     // when it begins, instead of Delay; zero: now
 	Timeout  time.Duration // how long it may take from now on, waiting included; 0: any time
+
+	Trace string // the header traceparent of whoever starts it, for the observer; "" if there is none
 }
 
 // sleeps reports whether the run begins later.
@@ -95,7 +97,7 @@ func (s *Store) Start(ctx context.Context, host Host, p StartParams, hold bool) 
 	if p.sleeps() {
 		hold = false
 	}
-	body := Body{ID: newID(), TaskRun: p.ID, Task: p.Task, Code: p.Code, Input: p.Input, Caller: p.Caller, Priority: p.Priority, Held: hold, claimedAt: time.Now()}
+	body := Body{ID: newID(), TaskRun: p.ID, Task: p.Task, Code: p.Code, Input: p.Input, Caller: p.Caller, Priority: p.Priority, Held: hold, Trace: p.Trace, claimedAt: time.Now()}
 	if p.ID == uuid.Nil {
 		body.TaskRun = newID()
 	}
@@ -162,7 +164,7 @@ func (s *Store) queueStart(b *batch, host Host, p StartParams, body *Body) error
 			coalesce(@at, clock_timestamp() + make_interval(secs => @after)), clock_timestamp() + make_interval(secs => @left))`,
 		namedArgs{"id": body.ID, "run": body.TaskRun, "args": json.RawMessage(args), "status": status, "claimed_by": claimed,
 			"priority": p.Priority, "at": nullTime(p.At), "after": after, "left": secondsUntil(body.Deadline)})
-	return s.putBytes(b, body.ID, kindRequest, request{Call: call, Code: p.Code})
+	return s.putBytes(b, body.ID, kindRequest, request{Call: call, Code: p.Code, Trace: p.Trace})
 }
 
 var errTaken = errors.New("id taken")

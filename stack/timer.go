@@ -19,6 +19,8 @@ type Timer struct {
 	Service    string          // "sleep" or "timer"
 	In         time.Duration   // until it is due; negative when overdue
 	Args       json.RawMessage // the first of them
+
+	root uuid.UUID // of its run, if that is known, for the observer
 }
 
 // Timers returns up to limit sleeping rows that are due within the given time, soonest first.

@@ -25,6 +25,7 @@ func (p *Processor) renew(lease context.Context) {
 		}
 		if errors.Is(err, ErrClaimLost) {
 			p.cfg.Log.Warn("lease lost: going on as a new host", "host", p.currentHost().ID)
+			p.observe(Event{Kind: EventLeaseLost})
 			p.mu.Lock()
 			clear(p.frames)
 			p.mu.Unlock()

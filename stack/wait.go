@@ -170,7 +170,7 @@ func (p *Processor) unwatch(id uuid.UUID, end chan struct{}) {
 func (p *Processor) ended(endings ...Ending) {
 	for _, e := range endings {
 		p.ended(e.Settled...)
-		p.observe(Event{Kind: EventEnded, StackRun: e.ID, TaskRun: e.TaskRun})
+		p.observeEnded(&e)
 		p.tell(e.ID)
 		p.tell(e.TaskRun)
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"math"
 	"net/http"
+	"regexp"
 	"strings"
 	"time"
 
@@ -18,7 +19,7 @@ func StartOptions(r *http.Request, body Object, p *stack.StartParams) error {
 	if err != nil {
 		return err
 	}
-	p.IdempotencyKey = key
+	p.IdempotencyKey, p.Trace = key, traceparent(r.Header)
 	if p.Delay, err = milliseconds(body, "delay"); err != nil {
 		return err
 	}
@@ -77,6 +78,18 @@ func idempotencyKey(header http.Header) (string, error) {
 	}
 	return key, nil
 }
+
+// traceparent reads the header of that name (W3C Trace Context). One that is malformed
+// is as none: it is not for who started the trace to fail the request.
+func traceparent(header http.Header) string {
+	values := header.Values("Traceparent")
+	if len(values) != 1 || !traceparentText.MatchString(values[0]) {
+		return ""
+	}
+	return values[0]
+}
+
+var traceparentText = regexp.MustCompile(`^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$`)
 
 func keyProblem(why string) error {
 	return &Problem{Status: http.StatusBadRequest, Code: CodeInvalidRequest, Message: "The header Idempotency-Key is not a key: " + why + "."}
