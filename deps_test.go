@@ -45,6 +45,8 @@ floor 2
 	functions/*                uuid
 	console
 
+	telemetry                  prometheus otel uuid
+
 floor 2½: what functions share, and no function itself
 	functions/wire             uuid
 
@@ -73,7 +75,9 @@ modules, and what each is for
 	godotenv   github.com/joho/godotenv       reads .env files as the Supabase CLI does
 	jwt        github.com/golang-jwt/jwt/v5   signs and verifies Supabase's tokens
 	pgx        github.com/jackc/pgx/v5        speaks to Postgres
+	otel       go.opentelemetry.io/otel       spans: how they are made, and sent to collectors
 	pgxuuid    github.com/vgarvardt/pgx-google-uuid/v5  ids as pgx sends them fastest
+	prometheus github.com/prometheus/client_golang  metrics as all collectors read them
 	qjs        github.com/fastschema/qjs      QuickJS as a WebAssembly module
 	runewidth  github.com/mattn/go-runewidth  columns that text takes on a terminal
 	sync       golang.org/x/sync              goroutines that are started and awaited together
