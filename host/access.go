@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/amberhost/amber/functions"
+	"github.com/amberhost/amber/functions/wire"
 	"github.com/amberhost/amber/supabase"
 	"github.com/amberhost/amber/supabase/keys"
 )
@@ -31,7 +32,7 @@ func (g *gateway) admit(f functions.Function, r *http.Request) (keys.Identity, *
 	case free || f.Access != functions.Service || caller.Role == keys.RoleService:
 		return caller, nil
 	}
-	return caller, &refusal{Status: http.StatusForbidden, Code: "FORBIDDEN",
+	return caller, &refusal{Status: http.StatusForbidden, Code: wire.CodeForbidden,
 		Message: "The function " + f.Name + " needs the service role key or a secret key"}
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"strings"
 
@@ -18,6 +19,12 @@ func (c Config) Check() error {
 		wrong = append(wrong, fmt.Errorf("a host that is open to everybody serves this machine alone, and not %s", c.listen()))
 	}
 	if err := c.checkTasks(); err != nil {
+		wrong = append(wrong, err)
+	}
+	if at, _, _ := net.SplitHostPort(c.MetricsListen); c.Open && c.MetricsListen != "" && !isLoopback(at) {
+		wrong = append(wrong, fmt.Errorf("a host that is open to everybody serves this machine alone, and its metrics not on %s: give metrics-listen an address such as 127.0.0.1:9464", c.MetricsListen))
+	}
+	if err := c.Traces.Check(); err != nil {
 		wrong = append(wrong, err)
 	}
 	if c.Mode == Serve {

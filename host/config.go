@@ -13,6 +13,7 @@ import (
 	"github.com/amberhost/amber/supabase"
 	"github.com/amberhost/amber/supabase/keys"
 	"github.com/amberhost/amber/supabase/local"
+	"github.com/amberhost/amber/telemetry"
 	"github.com/amberhost/amber/vm"
 )
 
@@ -78,6 +79,9 @@ type Config struct {
 	BodyLimit   int64         // bytes of a request's body, decompressed; 0 means DefaultBodyLimit
 	Limits      Limits        // what a client may take its time for; zero means the defaults
 
+	MetricsListen string           // address and port for metrics alone, for whoever reaches it; "" is none: see metrics.go
+	Traces        telemetry.Traces // where spans go; zero: nowhere
+
 	LogLevel  slog.Level   // for who makes Log
 	LogFormat string       // text or json, likewise
 	Log       *slog.Logger // nil discards
@@ -112,6 +116,7 @@ type Info struct {
 	Database       string   // which one that is, without its password: postgres at 127.0.0.1:54322
 	Pooler         Pooler   // what is in front of it, as it was found
 	HostName       string   // among those that share the database
+	MetricsURL     string   // of the address for metrics alone; "" if there is none
 	Tasks          []string // of TasksDir, that are published
 	DataDir        string
 	AnonKey        string
@@ -179,6 +184,7 @@ func (c Config) info(address string, b *building) Info {
 		Database:       b.database.name(),
 		Pooler:         b.database.pooler,
 		HostName:       b.hostName(c),
+		MetricsURL:     b.metricsURL,
 		Tasks:          b.tasks,
 		DataDir:        c.DataDir,
 		AnonKey:        c.Keys.AnonKey,

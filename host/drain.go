@@ -8,8 +8,11 @@ import (
 )
 
 // isProbe reports whether a request asks how the host is: those are answered
-// while it drains, so that whoever routes requests here learns to stop.
-func isProbe(r *http.Request) bool { return r.URL.Path == "/health" || r.URL.Path == "/ready" }
+// while it drains, so that whoever routes requests here learns to stop, and whoever
+// looks on sees the end.
+func isProbe(r *http.Request) bool {
+	return r.URL.Path == "/health" || r.URL.Path == "/ready" || r.URL.Path == "/metrics"
+}
 
 // drain turns requests away from now on, and lets those there are end. After
 // grace the rest are told to answer, and have as long again. The port stays open,

@@ -17,6 +17,7 @@ import (
 	"github.com/amberhost/amber/stack"
 	"github.com/amberhost/amber/supabase/keys"
 	"github.com/amberhost/amber/supabase/local"
+	"github.com/amberhost/amber/telemetry"
 	"github.com/amberhost/amber/vm"
 )
 
@@ -58,6 +59,11 @@ func (h *Host) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.close(ctx)) }()
+	metrics, err := h.serveMetrics(ctx, b)
+	if err != nil {
+		return err
+	}
+	defer metrics.close()
 	watcher, err := h.publish(ctx, b)
 	if err != nil {
 		return err
@@ -74,6 +80,11 @@ type building struct {
 	functions []functions.Function
 	tasks     []string // that were published at the start, from the tasks directory
 	draining  atomic.Bool
+
+	metrics    *telemetry.Metrics
+	metricsURL string            // of the address for metrics alone
+	tracer     *telemetry.Tracer // nil writes nothing
+	flush      time.Duration     // that it has to send the last spans
 }
 
 // open makes the building. The database and the engine take about as long to
@@ -108,21 +119,27 @@ func open(ctx context.Context, c Config) (*building, error) {
 	if err := g.Wait(); err != nil {
 		return nil, errors.Join(err, b.close(ctx))
 	}
-	b.join(c, ring)
+	if err := b.join(ctx, c, ring); err != nil {
+		return nil, errors.Join(err, b.close(ctx))
+	}
 	if err := b.database.patiently(ctx, c, func(ctx context.Context, _ Config) error { return b.store.CheckKeys(ctx) }); err != nil { // before anybody is told that the host is ready
 		return nil, errors.Join(c.explainKeys(err), b.close(ctx))
 	}
 	return b, nil
 }
 
-func (b *building) join(c Config, ring *keys.Ring) {
+func (b *building) join(ctx context.Context, c Config, ring *keys.Ring) error {
 	b.store = stack.NewStore(b.database.pool, ring)
 	deps := functions.Deps{Store: b.store, Engine: b.engine, Pool: b.database.pool, Log: c.Log,
 		Open: func(function string) bool { return c.Open || c.function(function).Open }}
+	services := functions.Services(deps)
+	if err := b.observe(ctx, c, services); err != nil {
+		return err
+	}
 	b.processor = stack.NewProcessor(faulty(stack.Config{
 		Store:     b.store,
 		Engine:    b.engine,
-		Services:  functions.Services(deps),
+		Services:  services,
 		HostName:  b.hostName(c),
 		Exclusive: b.database.server != nil, // whoever has the data directory is alone
 		Poll:      b.database.pooler.polls(),
@@ -132,11 +149,13 @@ func (b *building) join(c Config, ring *keys.Ring) {
 		MaxDepth:  c.MaxDepth,
 		MaxNested: c.MaxNested,
 		Memory:    c.Memory / 4,
-		Drain:     c.Drain - 2*c.grace(),
+		Drain:     c.Drain - 2*c.grace() - b.flush,
+		Observe:   b.heard,
 		Log:       c.Log,
 	}))
 	deps.Processor = b.processor
 	b.functions = functions.Table(deps)
+	return nil
 }
 
 // hostName is the same for each host of an embedded database, of which there is
@@ -150,6 +169,7 @@ func (b *building) hostName(c Config) string {
 
 func (b *building) close(ctx context.Context) error {
 	var err error
+	b.sendLastSpans(ctx)
 	if b.engine != nil {
 		err = b.engine.Close(context.WithoutCancel(ctx))
 	}

@@ -127,6 +127,7 @@ func (h *Host) wait(stopping context.Context, g *errgroup.Group) error {
 func (h *Host) gateway(b *building) *gateway {
 	g := newGateway(h.config, b.functions, b.health)
 	g.pages["/ready"] = b.serveReady
+	g.pages["/metrics"] = g.serveMetrics(b.metrics.Handler())
 	return g
 }
 

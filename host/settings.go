@@ -3,6 +3,8 @@ package host
 import (
 	"fmt"
 	"slices"
+
+	"github.com/amberhost/amber/telemetry"
 )
 
 // Mode is what a host is started for.
@@ -121,6 +123,7 @@ func load(s Sources) (Config, []Value, error) {
 	if err := c.takeSupervisor(s.Getenv); err != nil {
 		return Config{}, values, err
 	}
+	c.Traces = telemetry.TracesOf(s.Getenv)
 	c.Warnings = s.misspelt(project)
 	if err := c.complete(); err != nil {
 		return Config{}, values, err

@@ -109,6 +109,16 @@ func takeListen(c *Config, g given) error {
 	return nil
 }
 
+func takeMetricsListen(c *Config, g given) error {
+	address, port, err := net.SplitHostPort(g.text)
+	_, wrong := strconv.ParseUint(port, 10, 16)
+	if err != nil || wrong != nil || address != "" && net.ParseIP(address) == nil && !hostName.MatchString(address) {
+		return g.errorf("%q is not an address with a port: want something like 127.0.0.1:9464, or :9464 for all of this machine's", g.text)
+	}
+	c.MetricsListen = g.text
+	return nil
+}
+
 var hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$`)
 
 func takeURL(c *Config, g given) error {
