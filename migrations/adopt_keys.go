@@ -37,7 +37,7 @@ func (t *table) like(c constraint) *constraint {
 func (a *adoption) dropConstraints(ctx context.Context) error {
 	return a.each(func(name string, wanted, have *table) error {
 		for _, c := range have.constraints {
-			if c.Kind == "p" || wanted.like(c) != nil {
+			if c.Kind == "p" || wanted.like(c) != nil || c.Name == ownCheck {
 				continue
 			}
 			if !wanted.has(c.Columns...) {
@@ -83,7 +83,11 @@ var ownIndexes = strings.Fields(`
 	stack_runs_parent_stack_run_id stack_runs_parent_task_run_id stack_runs_child_task_run_id stack_runs_claimable
 	stack_runs_sleeping stack_runs_undelivered stack_runs_claimed stack_runs_stuck_key keystore_scope_key_name
 	task_runs_unbegun stack_runs_parent_call stack_runs_free stack_runs_stuck stack_runs_deadline
+	task_runs_ended stack_runs_alone
 `)
+
+// ownCheck is the one constraint that a file makes on a column of its own.
+const ownCheck = "retention_is_0_for_ever_or_10_minutes_at_least"
 
 // primaryKeys makes them, and gives those that are there our names.
 func (a *adoption) primaryKeys(ctx context.Context) error {

@@ -89,7 +89,7 @@ func queueForgetBody(b *batch, id uuid.UUID) {
 func (s *Store) Late(ctx context.Context, id uuid.UUID, began time.Duration) error {
 	_, err := s.pool.Exec(ctx, `/* Late */
 		insert into amber.attempts (stack_run_id, attempt, started_at, late)
-		select id, tries + 1, clock_timestamp() - make_interval(secs => @began), true from public.stack_runs where id = @id`,
+		select id, tries + 1, clock_timestamp() - make_interval(secs => @began), true from public.stack_runs where id = @id for key share`,
 		namedArgs{"id": id, "began": began.Seconds()})
 	if err != nil {
 		return fmt.Errorf("record late answer: %w", err)

@@ -37,6 +37,8 @@ type Config struct {
 	Sweep     time.Duration // how often the tables are searched for work that no hint told of; 0 means 1 s
 	Tidy      time.Duration // how often this host looks for what nobody needs any more; 0 means 1 h
 	Grace     time.Duration // how long a run that was cancelled, or has had its time, may take to tidy up; 0 means 10 s
+	Retention time.Duration // how long runs are kept when they have ended, of tasks that do not say; 0 means 7 days, less than 0 for ever
+	Remove    time.Duration // how often this host looks for runs whose time is over; 0 means 1 min
 	Drain     time.Duration // how long Run waits for slices and calls when its context ends; 0 means 5 s, less than 0 not at all
 
 	Observe func(Event)  // hears what happens here, from many goroutines; nil: nobody. It must not block.
@@ -103,6 +105,8 @@ func NewProcessor(cfg Config) *Processor {
 	cfg.Lease = orDefault(cfg.Lease, 15*time.Second)
 	cfg.Sweep = orDefault(cfg.Sweep, time.Second)
 	cfg.Tidy = orDefault(cfg.Tidy, time.Hour)
+	cfg.Retention = max(0, orDefault(cfg.Retention, 7*24*time.Hour))
+	cfg.Remove = orDefault(cfg.Remove, time.Minute)
 	cfg.Drain = orDefault(cfg.Drain, 5*time.Second)
 	cfg.Grace = orDefault(cfg.Grace, 10*time.Second)
 	if cfg.Log == nil {

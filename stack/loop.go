@@ -30,6 +30,7 @@ func (p *Processor) Run(ctx context.Context) error {
 	defer cutOff()
 	loops.Go(func() { p.sweep(ctx, queries, work) })
 	loops.Go(func() { p.upkeep(ctx, queries) })
+	loops.Go(func() { p.remove(ctx, queries) })
 	if !p.cfg.Poll {
 		loops.Go(func() { p.listen(ctx) })
 	}

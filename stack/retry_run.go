@@ -78,7 +78,7 @@ type retryRow struct {
 // retryRoot locks the body of a run, if it can be retried.
 func retryRoot(ctx context.Context, tx pgx.Tx, run uuid.UUID, currentCode bool) (root retryRow, err error) {
 	var status string
-	var nested bool
+	var nested, going bool
 	err = tx.QueryRow(ctx, `/* RetryRun: root */
 		select id, status, parent_stack_run_id is not null from public.stack_runs where child_task_run_id = @run for update`,
 		namedArgs{"run": run}).Scan(&root.ID, &status, &nested)
@@ -109,6 +109,13 @@ func retryRoot(ctx context.Context, tx pgx.Tx, run uuid.UUID, currentCode bool) 
 		return root, notRetryable("The run %s has completed: start another with a rerun.", run)
 	case !ended(status):
 		return root, notRetryable("The run %s has not ended: it is retried when it has failed, and cancelled before that.", run)
+	}
+	err = tx.QueryRow(ctx, `/* RetryRun: removed */ select exists (select from amber.removal where part = @run)`, namedArgs{"run": run}).Scan(&going)
+	if err != nil {
+		return root, err
+	}
+	if going {
+		return root, notRetryable("The run %s ended longer ago than runs of its task are kept, and is being removed: start another with a rerun.", run)
 	}
 	err = tx.QueryRow(ctx, `/* RetryRun: time */
 		select extract(epoch from t.deadline_at - greatest(t.created_at,

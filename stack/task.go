@@ -23,6 +23,9 @@ type Task struct {
 	CreatedAt   time.Time `json:"created_at"`
 	UpdatedAt   time.Time `json:"updated_at"`
 	Row         string    `json:"-"` // which version of the row it is
+	// Retention is for Publish alone: how long its runs are kept when they have ended,
+	// 0 for ever. Nil leaves it as it is, which for a new task is as hosts are told.
+	Retention *time.Duration `json:"-" db:"-"`
 }
 
 const taskColumns = `id, name, code, coalesce(description, '') as description,
@@ -67,19 +70,22 @@ func clip(s string) string {
 	return strings.ToValidUTF8(s[:200], "") + "…"
 }
 
-// Publish stores a task's name, code and description, and says what that
+// Publish stores a task's name, code, description and retention, and says what that
 // changed: "created", "updated" or "unchanged". Runs that are suspended keep
 // the code they started with. The code is taken as it is: check it first.
 func (s *Store) Publish(ctx context.Context, t Task) (change string, err error) {
 	err = s.tx(ctx, "publish task", func(tx pgx.Tx) error {
-		args := namedArgs{"id": newID(), "name": t.Name, "code": t.Code, "description": t.Description}
+		args := namedArgs{"id": newID(), "name": t.Name, "code": t.Code, "description": t.Description, "retention": (*float64)(nil)}
+		if t.Retention != nil {
+			args["retention"] = t.Retention.Seconds()
+		}
 		var inserted bool
 		err := tx.QueryRow(ctx, `/* Publish */
-			insert into public.task_functions as f (id, name, code, description)
-			values (@id, @name, @code, @description)
+			insert into public.task_functions as f (id, name, code, description, retention)
+			values (@id, @name, @code, @description, make_interval(secs => @retention))
 			on conflict (name) do update
-			set code = excluded.code, description = excluded.description, updated_at = now()
-			where (f.code, f.description) is distinct from (excluded.code, excluded.description)
+			set code = excluded.code, description = excluded.description, retention = coalesce(excluded.retention, f.retention), updated_at = now()
+			where (f.code, f.description, f.retention) is distinct from (excluded.code, excluded.description, coalesce(excluded.retention, f.retention))
 			returning xmax = 0`, args).Scan(&inserted)
 		switch {
 		case errors.Is(err, pgx.ErrNoRows):

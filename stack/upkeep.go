@@ -3,6 +3,7 @@ package stack
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"time"
 )
 
@@ -71,6 +72,31 @@ func (p *Processor) upkeep(ctx, queries context.Context) {
 		if err != nil && ctx.Err() == nil {
 			p.cfg.Log.Warn("upkeep", "err", err)
 		}
+	}
+}
+
+// remove removes runs whose time is over until ctx ends, a batch at a time; a batch
+// that has begun then ends.
+func (p *Processor) remove(ctx, queries context.Context) {
+	for rows, rest := 0, p.cfg.Remove; ; {
+		jitter := time.Duration(rand.Int64N(int64(rest)/10 + 1))
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(rest + jitter):
+		}
+		did, err := p.cfg.Store.RemoveEnded(queries, p.cfg.Retention, p.cfg.Remove)
+		rows, rest = rows+did.Rows, did.Rest
+		if err == nil && !did.Over {
+			continue
+		}
+		if err != nil && ctx.Err() == nil {
+			p.cfg.Log.Warn("remove ended runs", "err", err)
+		}
+		if rows > 0 {
+			p.cfg.Log.Info("removed runs that ended longer ago than they are kept", "rows", rows)
+		}
+		rows, rest = 0, p.cfg.Remove
 	}
 }
 
