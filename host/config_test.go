@@ -147,6 +147,17 @@ func TestTable(t *testing.T) {
 	}
 }
 
+// TestRetention: runs are kept for a time, or for ever.
+func TestRetention(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]time.Duration{"": 168 * time.Hour, "10m": 10 * time.Minute, "720h": 720 * time.Hour, "off": -1, "0": -1, "0s": -1} {
+		c, err := host.Load(host.Sources{Mode: host.Serve, Getenv: variables("AMBER_RETENTION", text)})
+		if err != nil || c.Retention != want {
+			t.Errorf("%q: %v, %v, want %v", text, c.Retention, err, want)
+		}
+	}
+}
+
 // TestWrong is the table of values that are refused, with where and why.
 func TestWrong(t *testing.T) {
 	t.Parallel()
@@ -164,6 +175,9 @@ func TestWrong(t *testing.T) {
 		{"migrate", "never", "want auto or check"},
 		{"drain", "25", "is not a duration: want something like 25s"},
 		{"drain", "0s", "want at least"},
+		{"retention", "7 days", "is not a time for which runs are kept: want something like 168h (7 days), or off"},
+		{"retention", "-1h", "is not a time for which runs are kept"},
+		{"retention", "30s", "want at least 10m0s, so that clients"},
 		{"database-wait", "-1s", "is not a duration"},
 		{"body-limit", "16 megs", "is not a size"},
 		{"body-limit", "0", "want a size from 1 byte"},

@@ -146,6 +146,7 @@ func (b *building) join(ctx context.Context, c Config, ring *keys.Ring) error {
 		MaxBodies: c.MaxBodies,
 		MaxQueued: c.MaxQueued,
 		Grace:     c.Grace,
+		Retention: c.Retention,
 		MaxDepth:  c.MaxDepth,
 		MaxNested: c.MaxNested,
 		Memory:    c.Memory / 4,

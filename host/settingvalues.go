@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/url"
@@ -8,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/amberhost/amber/stack"
 )
 
 // This file reads the texts of settings: one function for each kind of value,
@@ -79,6 +82,16 @@ func duration(field func(*Config) *time.Duration, least time.Duration) func(*Con
 		*field(c) = d
 		return nil
 	}
+}
+
+// takeRetention takes for ever as less than 0.
+func takeRetention(c *Config, g given) error {
+	d, err := stack.ParseRetention(strings.TrimSpace(g.text))
+	if err != nil {
+		return g.errorf("%w", err)
+	}
+	c.Retention = cmp.Or(d, -1)
+	return nil
 }
 
 var sizeText = regexp.MustCompile(`(?i)^([0-9]+)\s*([kmg]?)(i?b)?$`)

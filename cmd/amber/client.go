@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/amberhost/amber/functions/publish"
 )
 
 // client speaks to a host's functions. It is safe for concurrent use.
@@ -141,8 +143,12 @@ func (c *client) rerun(ctx context.Context, id string) (string, error) {
 }
 
 // publish stores a task and returns what that changed: created, updated or unchanged.
-func (c *client) publish(ctx context.Context, name, code, description string) (string, error) {
-	body, err := json.Marshal(map[string]string{"name": name, "code": code, "description": description})
+func (c *client) publish(ctx context.Context, s publish.Source) (string, error) {
+	fields := map[string]string{"name": s.Name, "code": s.Code, "description": s.Description}
+	if s.Retention != "" { // hosts before retention know no such field
+		fields["retention"] = s.Retention
+	}
+	body, err := json.Marshal(fields)
 	if err != nil {
 		return "", fmt.Errorf("encode task: %w", err)
 	}

@@ -11,10 +11,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/amberhost/amber/functions/publish"
+	"github.com/amberhost/amber/stack"
 )
 
 func (p *program) publishCommand() *cobra.Command {
 	var host target
+	var retention string
 	cmd := &cobra.Command{
 		Use:   "publish FILE|DIR...",
 		Short: "Send tasks to a running host",
@@ -24,10 +26,14 @@ A task is called as its file is, without the extension; the first JSDoc block of
 becomes its description. Runs that have started keep the code they started with. A file
 that does not parse is refused, and what was published before under its name stays.
 
+With --retention their runs are kept for so long after they have ended, instead of as long
+as the host is told; without, that remains as it was.
+
 Exit status: 0 all published, 1 some refused, 2 wrong usage, 3 no host.`,
 		Example: example(`
 			amber publish hello.js
 			amber publish tasks/ more/nightly-report.js
+			amber publish audited.js --retention 8760h
 			amber publish tasks/ --url https://amber.example.com --key $AMBER_KEY`),
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -36,6 +42,11 @@ Exit status: 0 all published, 1 some refused, 2 wrong usage, 3 no host.`,
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if cmd.Flags().Changed("retention") {
+				if _, err := stack.ParseRetention(retention); err != nil {
+					return usagef(cmd, "--retention: %w", err)
+				}
+			}
 			files, err := taskFiles(args)
 			if err != nil {
 				return usagef(cmd, "%w", err)
@@ -44,12 +55,13 @@ Exit status: 0 all published, 1 some refused, 2 wrong usage, 3 no host.`,
 			if err != nil {
 				return err
 			}
-			return p.publishFiles(cmd.Context(), client, files)
+			return p.publishFiles(cmd.Context(), client, files, retention)
 		},
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 			return nil, cobra.ShellCompDirectiveDefault
 		},
 	}
+	cmd.Flags().StringVar(&retention, "retention", "", "how long their runs are kept when they have ended, 720h; off keeps them for ever")
 	host.addTo(cmd)
 	return cmd
 }
@@ -73,11 +85,11 @@ type refusedFile struct {
 
 // publishFiles publishes each file and tells what that changed. A file that is
 // refused does not hold up the others; a host that does not answer does.
-func (p *program) publishFiles(ctx context.Context, c *client, files []string) error {
+func (p *program) publishFiles(ctx context.Context, c *client, files []string, retention string) error {
 	answer := published{Published: []publishedFile{}, Refused: []refusedFile{}}
 	taken := make(map[string]string)
 	for _, file := range files {
-		name, change, err := publishFile(ctx, c, file, taken)
+		name, change, err := publishFile(ctx, c, file, retention, taken)
 		var unreachable *unreachableError
 		switch {
 		case errors.As(err, &unreachable) || ctx.Err() != nil:
@@ -108,7 +120,7 @@ func (p *program) publishFiles(ctx context.Context, c *client, files []string) e
 }
 
 // publishFile's error begins with the file, and the line and column if the code does not parse.
-func publishFile(ctx context.Context, c *client, file string, taken map[string]string) (name, change string, err error) {
+func publishFile(ctx context.Context, c *client, file, retention string, taken map[string]string) (name, change string, err error) {
 	source, err := publish.Read(os.DirFS(filepath.Dir(file)), filepath.Base(file))
 	if err != nil {
 		return "", "", fmt.Errorf("%s: %w", file, err)
@@ -117,7 +129,8 @@ func publishFile(ctx context.Context, c *client, file string, taken map[string]s
 		return "", "", fmt.Errorf("%s: %s is called %s too", file, other, source.Name)
 	}
 	taken[source.Name] = file
-	change, err = c.publish(ctx, source.Name, source.Code, source.Description)
+	source.Retention = retention
+	change, err = c.publish(ctx, source)
 	var api *apiError
 	switch {
 	case errors.As(err, &api) && api.Line > 0:

@@ -52,4 +52,13 @@ func TestPublish(t *testing.T) {
 	if code, stdout, _ := amber(t, on(t, "publish", first)...); code != 0 || !strings.HasPrefix(stdout, "updated    publish-a") {
 		t.Errorf("exit %d: %s", code, stdout)
 	}
+	if code, stdout, _ := amber(t, on(t, "publish", first, "--retention", "720h")...); code != 0 || !strings.HasPrefix(stdout, "updated    publish-a") {
+		t.Errorf("exit %d: %s", code, stdout)
+	}
+	if code, stdout, _ := amber(t, on(t, "publish", first)...); code != 0 || !strings.HasPrefix(stdout, "unchanged  publish-a") {
+		t.Errorf("exit %d: %s", code, stdout)
+	}
+	if code, _, stderr := amber(t, on(t, "publish", first, "--retention", "30 days")...); code != 2 || !strings.Contains(stderr, "want something like 168h (7 days), or off") {
+		t.Errorf("exit %d: %s", code, stderr)
+	}
 }

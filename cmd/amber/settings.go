@@ -34,7 +34,7 @@ var kinds = map[string]string{
 	"workdir": "dir", "tasks": "dir", "data": "dir", "cache": "dir", "postgres-bin": "dir", "signing-keys-path": "file",
 	"port": "number", "db-port": "number", "pool-size": "number", "max-bodies": "number", "max-queued": "number",
 	"url": "url", "database-url": "url", "postgres-repository": "url", "project-url": "url",
-	"database-wait": "duration", "drain": "duration", "drain-notice": "duration", "body-limit": "size", "memory": "size",
+	"database-wait": "duration", "drain": "duration", "drain-notice": "duration", "retention": "duration|off", "body-limit": "size", "memory": "size",
 	"limit-cpu": "duration", "limit-run-cpu": "duration", "limit-memory": "size", "limit-value": "size", "limit-snapshot": "size",
 	"limit-calls": "number", "limit-depth": "number", "limit-nested": "number",
 	"limit-log-lines": "number", "limit-log-bytes": "size", "limit-run-log-lines": "number", "limit-run-log-bytes": "size",

@@ -1,6 +1,6 @@
 // Package publish is the edge function that stores tasks.
 //
-//	POST /publish  {"name": "hello", "code": "module.exports = ...", "description": "..."}
+//	POST /publish  {"name": "hello", "code": "module.exports = ...", "description": "...", "retention": "720h"}
 //	→ 200 {"name": "hello", "change": "created"}
 //
 // Code that does not parse is refused with its file, line and column, and the
@@ -71,6 +71,7 @@ func sourceOf(body wire.Object) (s Source, err error) {
 		{"name", &s.Name, true},
 		{"code", &s.Code, true},
 		{"description", &s.Description, false},
+		{"retention", &s.Retention, false},
 	}
 	for _, field := range fields {
 		text, ok := body.String(field.key)
@@ -107,8 +108,12 @@ func Put(ctx context.Context, store *stack.Store, engine *vm.Engine, s Source) (
 	if err := s.validate(); err != nil {
 		return "", err
 	}
+	retention, err := s.retention()
+	if err != nil {
+		return "", err
+	}
 	if err := engine.Check(ctx, s.Name, s.Code); err != nil {
 		return "", err
 	}
-	return store.Publish(ctx, stack.Task{Name: s.Name, Code: s.Code, Description: s.description()})
+	return store.Publish(ctx, stack.Task{Name: s.Name, Code: s.Code, Description: s.description(), Retention: retention})
 }

@@ -4,9 +4,11 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/amberhost/amber/service"
+	"github.com/amberhost/amber/stack"
 )
 
 // MaxCode is the size in bytes up to which code can be published.
@@ -17,6 +19,7 @@ type Source struct {
 	Name        string // letters, digits, _ - and . ; begins with a letter, a digit or _
 	Code        string // UTF-8, at most MaxCode bytes
 	Description string // "" means Description(Name, Code)
+	Retention   string // as [stack.ParseRetention] reads it; "" leaves it as it is
 }
 
 var (
@@ -47,6 +50,18 @@ func (s Source) description() string {
 		return s.Description
 	}
 	return Description(s.Name, s.Code)
+}
+
+// retention is nil to leave it as it is.
+func (s Source) retention() (*time.Duration, error) {
+	if s.Retention == "" {
+		return nil, nil
+	}
+	d, err := stack.ParseRetention(s.Retention)
+	if err != nil {
+		return nil, invalid(http.StatusBadRequest, "retention: %v", err)
+	}
+	return &d, nil
 }
 
 func (s Source) validate() error {
