@@ -22,7 +22,7 @@ func faulty(c stack.Config) stack.Config {
 			fmt.Fprintf(os.Stderr, "AMBER_FAULT_LEASE: %v\n", err)
 			os.Exit(2)
 		}
-		c.Lease, c.Sweep, c.Tidy, c.Grace = lease, lease/10, lease, lease
+		c.Lease, c.Sweep, c.Tidy, c.Grace, c.Remove = lease, lease/10, lease, lease, lease/4
 	}
 	return c
 }

@@ -322,6 +322,8 @@ var violations = []planted{
 	{promise: 1, check: "an ended row changed", sql: []string{`update task_runs set status = 'suspended' where status = 'completed'`}},
 	{promise: 1, check: "a row was deleted", sql: []string{`delete from stack_runs where ` + someAnswer}},
 	{promise: 1, check: "a row was deleted", sql: []string{`delete from amber.replies where stack_run_id = (select id from stack_runs where ` + someAnswer + `)`}},
+	{promise: 1, check: "something is left of a run that is gone", quiet: true, sql: []string{
+		`select fault.age(id) from task_runs where parent_run_id is null and status = 'completed'`, `delete from task_runs where id in (select root from fault.old)`}},
 	{promise: 1, check: "a reply was replaced", sql: []string{`update amber.replies set data = data || '\x00' where kind = 'reply'`}},
 	{promise: 1, check: "a reply is missing", quiet: true, sql: []string{`delete from amber.replies where kind = 'reply'`}},
 	{promise: 1, check: "a run and its body ended differently", quiet: true, sql: []string{`update task_runs set result = '1' where status = 'completed'`}},

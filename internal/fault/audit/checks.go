@@ -38,9 +38,10 @@ var checks = []check{
 		from fault.history h
 		where source in ('stack_runs', 'task_runs') and op = 'UPDATE' and old_status in ` + endedSQL + `
 			and (new_status, new_outcome) is distinct from (old_status, old_outcome) and not ` + retriedSQL},
-	{1, "a row was deleted", "a row that stays", `
+	{1, "a row was deleted", "a row that stays, unless its run ended long ago", `
 		select row_id::text, format('%s: deleted as %s', source, old_status)
 		from fault.history h where source in ('stack_runs', 'task_runs', 'replies') and op = 'DELETE'
+			and not exists (select from fault.old o where o.row_id = h.row_id)
 			and not (source = 'replies' and old_status = 'reply' and exists (select from fault.history u
 				where u.txid = h.txid and u.row_id = h.row_id and u.source = 'stack_runs' and u.old_status in ('failed', 'cancelled')
 					and u.new_status not in ` + endedSQL + `))`},
@@ -57,6 +58,13 @@ var checks = []check{
 		from public.task_runs t join public.stack_runs s on s.child_task_run_id = t.id
 		where t.status in ` + endedSQL + ` and s.status in ` + endedSQL + `
 			and (t.status <> s.status or t.result is distinct from s.result or t.error is distinct from s.error)`},
+
+	{1, "something is left of a run that is gone", "all of it, or nothing", `
+		select o.row_id::text, 'of run ' || o.root from fault.old o where not exists (select from public.task_runs t where t.id = o.root)
+			and (exists (select from public.task_runs t where t.id = o.row_id) or exists (select from public.stack_runs s where s.id = o.row_id)
+				or exists (select from amber.snapshots n where n.stack_run_id = o.row_id) or exists (select from amber.replies r where r.stack_run_id = o.row_id)
+				or exists (select from amber.logs l where l.task_run_id = o.row_id) or exists (select from amber.attempts a where a.stack_run_id = o.row_id)
+				or exists (select from amber.failures f where f.stack_run_id = o.row_id))`},
 
 	{2, "a reply can be observed again", "delivered, once and for all", `
 		select row_id::text, 'delivered became false' from fault.history h

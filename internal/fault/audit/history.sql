@@ -113,3 +113,27 @@ begin
 end $$;
 create trigger fault_retry after insert on amber.attempts
   for each row when (new.retry is not null) execute function fault.note_retry();
+
+-- Rows that may be removed, since their run has been made one that ended long ago.
+create table fault.old (
+  row_id uuid primary key,
+  root   uuid not null -- the run that nobody called
+);
+
+-- age makes a run that has ended one that did so long ago, before anybody removes it.
+create function fault.age(run uuid) returns void language plpgsql as $$
+begin
+  perform from public.task_runs where id = run and status in ('completed', 'failed', 'cancelled') for update;
+  if not found then
+    return;
+  end if;
+  insert into fault.old (row_id, root)
+  with recursive runs as (
+    select run as id union select t.id from public.task_runs t join runs r on t.parent_run_id = r.id
+  )
+  select id, run from runs
+  union select s.id, run from public.stack_runs s join runs r on r.id in (s.parent_task_run_id, s.child_task_run_id)
+  on conflict do nothing;
+  update amber.removal set since = '-infinity' where since <> '-infinity';
+  update public.task_runs set ended_at = now() - interval '8 days' where id = run;
+end $$;

@@ -40,6 +40,9 @@ func TestPromises(t *testing.T) {
 	if len(report.Odd) > 0 {
 		t.Errorf("odd: %q", report.Odd)
 	}
+	if report.Removed == 0 {
+		t.Error("hosts removed no run that had ended long ago")
+	}
 	kills, faults := 0, 0
 	for _, n := range report.Kills {
 		kills += n

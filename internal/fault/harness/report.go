@@ -21,6 +21,7 @@ type Report struct {
 	Odd         []string       // what should not have happened, and breaks no promise
 	Parked      int            // rows that nobody can go on with
 	Quarantined int            // bodies that were let go on after five hosts were lost
+	Removed     int            // runs besides the trees that hosts removed, since they had ended long ago
 	Restless    int            // rows that had something left to do when the time to come to rest was over
 	Audit       audit.Report
 }
@@ -58,7 +59,7 @@ func (r Report) String() string {
 	for _, point := range r.Unhit {
 		fmt.Fprintf(&b, "          %s\n", point)
 	}
-	fmt.Fprintf(&b, "\nquarantined, and let go on: %d\nparked, since nobody can go on with them: %d\n", r.Quarantined, r.Parked)
+	fmt.Fprintf(&b, "\nquarantined, and let go on: %d\nparked, since nobody can go on with them: %d\nremoved, since they had ended long ago: %d\n", r.Quarantined, r.Parked, r.Removed)
 	if r.Restless > 0 {
 		fmt.Fprintf(&b, "\n%d rows did not come to rest\n", r.Restless)
 	}

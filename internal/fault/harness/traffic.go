@@ -106,6 +106,7 @@ func (p *play) visit(ctx context.Context) {
 			p.reseal(ctx, n/20)
 		case n%20 == 14:
 			p.ageImages(ctx)
+			p.ageRuns(ctx)
 		case n%10 == 8:
 			_ = p.answerWaiting(ctx)
 		}
