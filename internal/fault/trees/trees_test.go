@@ -90,7 +90,9 @@ func alter(t *testing.T, tree trees.Tree, seen trees.Seen, determined bool) {
 				continue
 			}
 			if !strings.HasPrefix(line, "@") {
-				wrong("a second word of the host: "+line, with(i, func(r *trees.Run) { r.Lines = append(append(r.Lines, "The task ended as it likes."), slices.Repeat([]string{line}, 5)...) }))
+				wrong("a second word of the host: "+line, with(i, func(r *trees.Run) {
+					r.Lines = append(append(r.Lines, "The task ended as it likes."), slices.Repeat([]string{line}, 5)...)
+				}))
 				continue
 			}
 			path, _, _ := strings.Cut(line, " ")
