@@ -10,6 +10,9 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
+	"github.com/amberhost/amber/service"
 	"github.com/amberhost/amber/supabase"
 	"github.com/amberhost/amber/supabase/keys"
 	"github.com/amberhost/amber/supabase/local"
@@ -87,6 +90,11 @@ type Config struct {
 	LogFormat string       // text or json, likewise
 	Log       *slog.Logger // nil discards
 	Warnings  []string     // what is odd about the settings; logged at the start
+
+	// Services are what tools.<name> reaches besides those of package functions.
+	Services map[string]service.Service
+	// Tracer sees each statement that the host sends; nil: nobody does.
+	Tracer pgx.QueryTracer
 
 	Supervisor Supervisor // who is told that the host is ready, or stops; zero is nobody
 	Ready      func(Info) // called once, when requests are being served and runs are run

@@ -204,7 +204,7 @@ func upToDate(ctx context.Context, conn *pgx.Conn) error {
 	}
 	if wanting := append(missing.Files, missing.Changes...); len(wanting) > 0 {
 		return fmt.Errorf("the database's schema is not up to date: it lacks %s. "+
-			"Run `amber migrate` as a role that may alter it, or start with --migrate auto", strings.Join(wanting, ", "))
+			"Run `amber migrate` as a role that may alter it, or start `amber serve` with --migrate auto", strings.Join(wanting, ", "))
 	}
 	return nil
 }
@@ -221,6 +221,7 @@ func (db *database) openPool(ctx context.Context, c Config) error {
 		config.MaxConns = max(config.MaxConns, minConns)
 	}
 	stack.UUIDs(config)
+	config.ConnConfig.Tracer = c.Tracer
 	failpoint.Trace(config.ConnConfig)
 	db.pool, err = pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
@@ -230,9 +231,10 @@ func (db *database) openPool(ctx context.Context, c Config) error {
 }
 
 // name says which database it is, without how to enter it.
-func (db *database) name() string {
-	config := db.pool.Config().ConnConfig
-	return config.Database + " at " + addresses(&config.Config)
+func (db *database) name() string { return nameOf(db.pool.Config()) }
+
+func nameOf(config *pgxpool.Config) string {
+	return config.ConnConfig.Database + " at " + addresses(&config.ConnConfig.Config)
 }
 
 // prepare makes the roles and schemas of a Supabase project. In a database that

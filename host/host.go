@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"strconv"
@@ -133,6 +134,7 @@ func (b *building) join(ctx context.Context, c Config, ring *keys.Ring) error {
 	deps := functions.Deps{Store: b.store, Engine: b.engine, Pool: b.database.pool, Log: c.Log,
 		Open: func(function string) bool { return c.Open || c.function(function).Open }}
 	services := functions.Services(deps)
+	maps.Copy(services, c.Services)
 	if err := b.observe(ctx, c, services); err != nil {
 		return err
 	}
