@@ -36,6 +36,9 @@ floor workshop: nobody but tests, and what is on it, may import it
 floor roof
 	cmd/amber                  cobra runewidth term uuid
 
+floor 4: what has hosts of its own, and looks at them from outside
+	bench                      pgx uuid sync
+
 floor 3
 	host                       pgx fsnotify uuid sync zstd
 

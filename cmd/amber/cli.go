@@ -84,7 +84,7 @@ Exit status: 0 all is well, 1 something failed, 2 wrong usage, 3 no host answers
 		}
 	}
 	add(groupRuns, p.runCommand(), p.runsCommand(), p.statusCommand(), p.logsCommand(), p.cancelCommand(), p.retryCommand(), p.rerunCommand(), p.publishCommand())
-	add(groupHosts, p.devCommand(), p.serveCommand(), p.migrateCommand(), p.configCommand(), p.keysCommand())
+	add(groupHosts, p.devCommand(), p.serveCommand(), p.migrateCommand(), p.configCommand(), p.keysCommand(), p.benchCommand())
 	help := helpCommand(root)
 	help.GroupID = groupMore
 	root.SetHelpCommand(help)
