@@ -109,6 +109,9 @@ func (s *Store) end(b *batch, host Host, e Ending, delivered, kept bool) error {
 	if err := s.settle(b, host, e.ID, e.TaskRun, e.Slice, kept); err != nil {
 		return err
 	}
+	if e.Interrupt != "" && !e.Held {
+		queueBelowFirst(b, e.ID)
+	}
 	if e.Sequence > 0 && !kept {
 		b.then(`/* end: forget */ select amber.forget_bodies(array[@id::uuid])`, namedArgs{"id": e.ID})
 	}
@@ -229,17 +232,18 @@ func (s *Store) queueComplete(b *batch, host Host, e Ending, resume *bool) error
 	if e.Parent != uuid.Nil {
 		b.flush()
 		// A body of another engine, sealed with a key that is not here, or larger than
-		// this host takes, is left to another.
+		// this host takes, is left to another. One that has to wait for others is not
+		// resumed.
 		b.Queue(`/* Complete: resume */
 			update public.stack_runs s set updated_at = now(), resume_payload = null,
 				(status, claimed_by) = (
 					select case when ours then 'processing' else 'pending_resume' end, case when ours then @host::uuid end
 					from (select coalesce(s.engine = any(@engines) and @works and `+opensSQL+` and `+fitsSQL+`, false) as ours) o)
-			where id = @parent and status = 'suspended_waiting_child' returning claimed_by is not null`,
+			where id = @parent and status = 'suspended_waiting_child' and not `+belowFirstSQL+` returning claimed_by is not null`,
 			namedArgs{"parent": e.Parent, "host": host.ID, "engines": host.Engines, "works": host.takes(), "keys": s.ring.IDs(), "memory": host.memory()}).
 			QueryRow(func(row pgx.Row) error {
 				err := row.Scan(resume)
-				if errors.Is(err, pgx.ErrNoRows) { // it does not wait
+				if errors.Is(err, pgx.ErrNoRows) { // it does not wait, or has to wait for others
 					return nil
 				}
 				return err

@@ -292,6 +292,50 @@ func TestServiceHearsOfCancel(t *testing.T) {
 	d.eventually("the service is told", func() bool { return l.ended.Load() == 1 })
 }
 
+// TestLastBelow: a body that is to end goes on when all those below it have ended, and
+// not when the first of them has.
+func TestLastBelow(t *testing.T) {
+	t.Parallel()
+	d := newDB(t, map[string]string{
+		"outer": `module.exports = async (i, { tools }) => {
+			try { return await Promise.all([tools.tasks.execute('quick'), tools.tasks.execute('slow')]) }
+			catch (e) { console.log('outer caught ' + e.name); if (i) await tools.sleep(1); throw e } }`,
+		"quick": `module.exports = async (i, { tools }) => { try { await tools.sleep(3600000) } finally { console.log('quick is done') } }`,
+		"slow":  `module.exports = async (i, { tools }) => { try { await tools.sleep(3600000) } finally { await tools.gate.pass(1); console.log('slow is done') } }`,
+	})
+	for _, input := range []string{"0", "1"} { // it ends at once, or waits once more
+		g := &gate{open: make(chan struct{})}
+		p, stop := d.host(func(c *stack.Config) { c.Services["gate"], c.Grace = g, time.Hour })
+		r, err := p.Start(t.Context(), stack.StartParams{Task: "outer", Input: json.RawMessage(input)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.eventually("both wait", func() bool {
+			return d.count(`select count(*) from stack_runs s join task_runs t on t.id = s.parent_task_run_id where t.parent_run_id = $1 and s.status = 'sleeping'`, r.ID) == 2
+		})
+		if _, err := p.Cancel(t.Context(), r.ID); err != nil {
+			t.Fatal(err)
+		}
+		d.eventually("the one has ended, and the other tidies up", func() bool {
+			return d.count(`select (select count(*) from task_runs where parent_run_id = $1 and task_name = 'quick' and status = 'cancelled')
+				+ (select count(*) from stack_runs s join task_runs t on t.id = s.parent_task_run_id where t.parent_run_id = $1 and s.service_name = 'gate' and s.status = 'processing')`, r.ID) == 2
+		})
+		close(g.open)
+		if r = d.wait(p, r.ID); r.Status != stack.StatusCancelled {
+			t.Errorf("the run is %s", r.Status)
+		}
+		var logs string
+		if err := d.pool.QueryRow(t.Context(), `select jsonb_agg(message order by l.id) from amber.logs l join task_runs t on t.id = l.task_run_id
+			where (t.id = $1 or t.parent_run_id = $1) and message ~ 'is done$|caught'`, r.ID).Scan(&logs); err != nil {
+			t.Fatal(err)
+		}
+		if want := `["quick is done", "slow is done", "outer caught CancelledError"]`; logs != want {
+			t.Errorf("with %s: logs %s, want %s", input, logs, want)
+		}
+		stop()
+	}
+}
+
 // TestInterruptedOnce: a body that tidies up since its own time is over goes on to do
 // so when its caller is to end too.
 func TestInterruptedOnce(t *testing.T) {

@@ -83,16 +83,17 @@ type bodyRows struct {
 	engines, states   []string
 	sequences, fences []int64
 	attempts          []*int
+	held              []bool
 }
 
 // queue has the transaction end if a body is not as it must be, and, if it is to be
-// committed at once, if one is to end and does not know it. The statement gives why
-// one is to end.
+// committed at once, if one is to end and does not know it, or knew it before it waited.
+// The statement gives why one is to end, "" if it knew.
 func (r *bodyRows) queue(b *batch, atOnce bool) *pgx.QueuedQuery {
 	return b.Queue(`/* Suspend: bodies */
 		with w as (
-			select * from unnest(@ids::uuid[], @next::bigint[], @on::uuid[], @engines::text[], @states::text[], @sequences::bigint[], @fences::bigint[], @attempts::int[])
-				as w (id, next, waiting_on, engine, state, sequence, fence, attempt)
+			select * from unnest(@ids::uuid[], @next::bigint[], @on::uuid[], @engines::text[], @states::text[], @sequences::bigint[], @fences::bigint[], @attempts::int[],
+				@held::bool[]) as w (id, next, waiting_on, engine, state, sequence, fence, attempt, held)
 		), body as (
 			update public.stack_runs s set status = 'suspended_waiting_child', claimed_by = null, sequence = w.next,
 				waiting_on_stack_run_id = coalesce(w.waiting_on, s.waiting_on_stack_run_id), engine = w.engine,
@@ -100,10 +101,10 @@ func (r *bodyRows) queue(b *batch, atOnce bool) *pgx.QueuedQuery {
 			from w where s.id = any(@ids) and s.id = w.id and s.sequence = w.sequence and s.attempt = coalesce(w.attempt, s.attempt) and (
 				(s.status = 'processing' and s.claimed_by = @host)
 				or (s.status = 'suspended_waiting_child' and s.sequence = w.fence))
-			returning case when interrupted_at is null then interrupt end as interrupt
+			returning case when interrupted_at is null then interrupt when not w.held then '' end as interrupt
 		) select case when count(*) <> cardinality(@ids) then amber.stop('AMB01') when @at_once and max(interrupt) is not null then amber.stop('AMB02') else max(interrupt) end from body`,
 		namedArgs{"ids": r.ids, "next": r.next, "on": r.on, "engines": r.engines, "states": r.states, "sequences": r.sequences, "fences": r.fences,
-			"attempts": r.attempts, "host": b.host, "at_once": atOnce})
+			"attempts": r.attempts, "held": r.held, "host": b.host, "at_once": atOnce})
 }
 
 // endRows are rows that end, each fenced.

@@ -128,7 +128,7 @@ func (s *Store) suspendLooking(ctx context.Context, host Host, sp Suspension) (a
 		b := batch{host: host.ID}
 		var bodies bodyRows
 		var foreign bool
-		var interrupt *string // why the body is to end, if it does not know that yet
+		var interrupt *string // why the body is to end, if it does not know that yet; "": it knew before it waited for what this slice goes on from
 		if err := s.addSuspension(&b, &bodies, host, sp); err != nil {
 			return err
 		}
@@ -145,7 +145,13 @@ func (s *Store) suspendLooking(ctx context.Context, host Host, sp Suspension) (a
 		if err := b.send(ctx, tx); err != nil {
 			return err
 		}
-		if interrupt != nil {
+		if interrupt != nil && *interrupt == "" { // it knew when it waited
+			var still batch
+			queueBelowFirst(&still, sp.ID)
+			if err := still.send(ctx, tx); err != nil {
+				return err
+			}
+		} else if interrupt != nil {
 			if goesOn, err := s.deliver(ctx, tx, sp, *interrupt, &after, read); err != nil || !goesOn {
 				return err
 			}
@@ -209,7 +215,7 @@ func (s *Store) addSuspension(b *batch, bodies *bodyRows, host Host, sp Suspensi
 	bodies.ids, bodies.next, bodies.on = append(bodies.ids, sp.ID), append(bodies.next, int64(sp.Snapshot.Sequence)), append(bodies.on, waitingOn)
 	bodies.engines, bodies.states = append(bodies.engines, sp.Snapshot.Engine.String()), append(bodies.states, string(state))
 	bodies.sequences, bodies.fences = append(bodies.sequences, sp.Sequence), append(bodies.fences, sp.fence())
-	bodies.attempts = append(bodies.attempts, sp.attempt)
+	bodies.attempts, bodies.held = append(bodies.attempts, sp.attempt), append(bodies.held, sp.Held)
 	if err := s.settle(b, host, sp.ID, sp.TaskRun, sp.Slice, false); err != nil {
 		return err
 	}
