@@ -103,7 +103,7 @@ func (m *model) reap() (freed int, suspects bool) {
 		}
 	}
 	for _, r := range m.rows {
-		if r.Status == stack.StatusWaiting && !m.skip[r.ID] && slices.ContainsFunc(m.calls(r.ID), func(c *modelRow) bool { return c.aged && !c.Delivered }) {
+		if r.Status == stack.StatusWaiting && r.Interrupt == "" && !m.skip[r.ID] && slices.ContainsFunc(m.calls(r.ID), func(c *modelRow) bool { return c.aged && !c.Delivered }) {
 			r.free()
 			freed++
 		}

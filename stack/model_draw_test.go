@@ -60,6 +60,8 @@ func (w *world) draws() map[string]func() (verb, bool) {
 		"Reap":          func() (verb, bool) { return w.reap(), true },
 		"give back":     w.drawGiveBack,
 		"by hand":       w.drawByHand,
+		"Cancel":        w.drawCancel,
+		"Expire":        w.drawExpire,
 	}
 }
 
@@ -67,7 +69,7 @@ func (w *world) drawStart() (verb, bool) {
 	if len(w.some(func(r *modelRow) bool { return r.Parent == uuid.Nil && !r.ended() })) >= 2 || len(w.m.rows) > mostRows {
 		return verb{}, false
 	}
-	return w.start(w.anyHost(), w.chance(70, "hold")), true
+	return w.start(w.anyHost(), w.chance(70, "hold"), map[bool]time.Duration{true: time.Hour}[w.chance(20, "timed")]), true
 }
 
 func (w *world) drawClaim() (verb, bool) {
@@ -189,7 +191,7 @@ func (w *world) bodyEnding(k work, deep int) (stack.Ending, bool) {
 	if w.chance(15, "unsent") {
 		e.Unsent = append(e.Unsent, stack.Child{ID: uuid.Must(uuid.NewV7()), CallID: w.nextCall(k.id), Call: call("echo")})
 	}
-	return e, true
+	return asInterrupted(e, w.reasonFor(k)), true
 }
 
 // nextCall is the number of the next call of a body, and so many more.
@@ -209,7 +211,7 @@ func (w *world) suspends(k work) (verb, bool) {
 	if !k.held && len(sl.Settled) == 0 {
 		return verb{}, false
 	}
-	sp := stack.Suspension{ID: k.id, TaskRun: k.run, Task: "pair", Depth: k.depth, Root: k.run, Slice: sl}
+	sp := stack.Suspension{ID: k.id, TaskRun: k.run, Task: "pair", Depth: k.depth, Root: k.run, Slice: sl, Grace: w.drawGrace()}
 	waits := 0
 	for _, c := range w.m.calls(k.id) {
 		switch {
@@ -241,7 +243,7 @@ func (w *world) suspends(k work) (verb, bool) {
 }
 
 func (w *world) drawChild(k work, number uint32) stack.Child {
-	c := stack.Child{ID: uuid.Must(uuid.NewV7()), CallID: number, Left: w.chance(15, "left")}
+	c := stack.Child{ID: uuid.Must(uuid.NewV7()), CallID: number, Left: w.chance(15, "left"), Deadline: w.drawDeadline()}
 	sorts := []string{"echo", "sleep", "tasks", "tasks"}
 	if k.depth >= mostDepth || len(w.m.rows) > mostRows {
 		sorts = sorts[:2]

@@ -20,7 +20,7 @@ func (w *world) drawLease() (verb, bool) {
 	case 3:
 		return w.timers(), true
 	}
-	return w.expire(h), true
+	return w.loses(h), true
 }
 
 // drawGiveBack is about rows that a host gives back without having ended them.
@@ -58,6 +58,9 @@ func (w *world) drawGiveBack() (verb, bool) {
 func (w *world) drawByHand() (verb, bool) {
 	if id, ok := pick(w, w.some(func(r *modelRow) bool { return r.Status == stack.StatusSleeping && !r.due }), "timer", itself); ok && w.chance(70, "a timer") {
 		return w.fallsDue(id), true
+	}
+	if id, ok := pick(w, w.some(func(r *modelRow) bool { return r.Timed && !r.Late && !r.ended() }), "timed", itself); ok && w.chance(30, "time") {
+		return w.overdue(id), true
 	}
 	id, ok := pick(w, w.some(func(r *modelRow) bool { return !r.body() && !r.ended() }), "call", itself)
 	return w.edit(id), ok

@@ -35,8 +35,8 @@ func (w *world) renew(h stack.Host) verb {
 		apply: func(m *model, got answer) error { return got.expect(m.live(h.ID), stack.ErrClaimLost, nil, nil) }}
 }
 
-// expire ends a lease as time would.
-func (w *world) expire(h stack.Host) verb {
+// loses ends a lease as time would.
+func (w *world) loses(h stack.Host) verb {
 	return w.byHand("the lease of "+h.Name+" ends", `update amber.hosts set expires_at = now() - interval '1 second' where id = $1`, h.ID, func(m *model) {
 		for i := range m.hosts {
 			if m.hosts[i].id == h.ID {

@@ -15,7 +15,7 @@ import (
 )
 
 // racers are verbs of one transaction.
-var racers = []string{"Claim", "Suspend", "Suspend next", "Suspend more", "Complete call", "Complete next", "Complete body", "Answer", "lease", "Reap", "give back"}
+var racers = []string{"Claim", "Suspend", "Suspend next", "Suspend more", "Complete call", "Complete next", "Complete body", "Answer", "lease", "Reap", "give back", "Cancel", "Expire"}
 
 // race does any two verbs at once.
 func (w *world) race() {
@@ -58,6 +58,9 @@ func (w *world) duel() {
 	if !ok || w.chance(50, "the end") {
 		high, ok = w.completes(p.above)
 	}
+	if w.chance(20, "interrupt") {
+		high, ok = w.cancel(w.anyHost(), p.above.id, w.drawGrace()), true
+	}
 	if !ok {
 		high = w.reap()
 	}
@@ -81,6 +84,12 @@ func (w *world) below(r *modelRow, body uuid.UUID) bool {
 // lower is something with an open row.
 func (w *world) lower(id uuid.UUID) (verb, bool) {
 	r := w.m.row(id)
+	if r.body() && w.chance(15, "cancel") {
+		return w.cancel(w.anyHost(), id, w.drawGrace()), true
+	}
+	if r.Late && w.chance(50, "expire") {
+		return w.expire(w.anyHost(), id, w.drawGrace()), true
+	}
 	if !r.body() && w.chance(20, "answer") {
 		return w.answer(w.anyHost(), w.callEnding(id)), true
 	}

@@ -14,7 +14,7 @@ import (
 func (w *world) rest() {
 	for _, h := range w.hosts {
 		if w.m.live(h.ID) {
-			w.step(w.expire(h))
+			w.step(w.loses(h))
 		}
 	}
 	for _, id := range w.some(func(r *modelRow) bool { return r.Status == stack.StatusSleeping && !r.due }) {
@@ -42,6 +42,14 @@ func (w *world) unended() []uuid.UUID { return w.some(func(r *modelRow) bool { r
 // round is what a host does once in a while.
 func (w *world) round(h stack.Host) {
 	w.step(w.reap())
+	for _, id := range w.some(w.unheard) {
+		w.step(w.overdue(id))
+	}
+	for _, id := range w.some(func(r *modelRow) bool { return r.Late && !r.ended() }) {
+		if parent := w.step(w.expire(h, id, grace)).early.Parent; parent != uuid.Nil {
+			w.goesOn(h, w.step(w.hold(h, parent)).body)
+		}
+	}
 	w.step(w.timers())
 	for _, id := range w.some(func(r *modelRow) bool { return r.Status == stack.StatusSleeping }) {
 		if w.m.row(id).Status == stack.StatusSleeping { // still
@@ -63,6 +71,12 @@ func (w *world) round(h stack.Host) {
 	}
 }
 
+// unheard reports whether a body tidies up and waits for a call that was ended by hand:
+// it is not woken for that, and has only so much time.
+func (w *world) unheard(r *modelRow) bool {
+	return r.Status == stack.StatusWaiting && r.Interrupt != "" && !r.Late && !slices.ContainsFunc(w.m.calls(r.ID), func(c *modelRow) bool { return !c.ended() })
+}
+
 // ends ends a row, and goes on with its caller if that is given to the host.
 func (w *world) ends(h stack.Host, e stack.Ending) {
 	if w.step(w.complete(h, e)).resume {
@@ -76,15 +90,15 @@ func (w *world) goesOn(h stack.Host, b *stack.Body) {
 	for {
 		sl := stack.Slice{Sequence: k.sequence, Held: true, Delivered: k.replies}
 		if !slices.ContainsFunc(w.m.calls(b.ID), func(c *modelRow) bool { return !c.ended() }) {
-			w.ends(h, stack.Ending{ID: b.ID, Parent: b.Parent, CallID: b.CallID, Reply: w.reply(false, ""), TaskRun: b.TaskRun, Slice: sl})
+			w.ends(h, asInterrupted(stack.Ending{ID: b.ID, Parent: b.Parent, CallID: b.CallID, Reply: w.reply(false, ""), TaskRun: b.TaskRun, Slice: sl}, w.m.row(b.ID).Interrupt))
 			return
 		}
-		replies := w.step(w.suspend(h, k, stack.Suspension{ID: b.ID, TaskRun: b.TaskRun, Task: b.Task, Depth: b.Depth, Root: b.Root, Slice: sl,
-			Snapshot: w.shots.of(b.ID, k.sequence+1, false, false), Waits: 1})).replies
-		if len(replies) == 0 {
+		got := w.step(w.suspend(h, k, stack.Suspension{ID: b.ID, TaskRun: b.TaskRun, Task: b.Task, Depth: b.Depth, Root: b.Root, Slice: sl,
+			Snapshot: w.shots.of(b.ID, k.sequence+1, false, false), Waits: 1, Grace: grace}))
+		if len(got.replies) == 0 {
 			return
 		}
-		k.sequence, k.replies = k.sequence+1, idsOf(replies)
+		k.sequence, k.replies = k.sequence+1, idsOf(got.replies)
 	}
 }
 

@@ -136,7 +136,7 @@ func takes(h stack.Host) bool { return h.ID != uuid.Nil && !h.Leaving }
 // end ends a row as one of several things that a transaction does.
 func (m *model) end(host stack.Host, e stack.Ending, delivered, kept bool) bool {
 	r := m.row(e.ID)
-	if r == nil || r.ended() || !r.fenced(host, e.Slice) {
+	if r == nil || r.ended() || r.Interrupt != e.Interrupt || !e.Forced && (!r.fenced(host, e.Slice) || m.waitsBelow(r, e.Settled)) {
 		return false
 	}
 	r.Status, r.Result, r.Error, r.exact = outcomeOf(e)
@@ -170,7 +170,7 @@ func outcomeOf(e stack.Ending) (status, result, failure, exact string) {
 	switch {
 	case reply.Err == nil:
 		return stack.StatusCompleted, string(reply.Value), "", string(reply.Value)
-	case reply.Err.Code == service.CodeCancelled && e.TaskRun == uuid.Nil: // of a task's own error nobody has cancelled it
+	case reply.Err.Code == service.CodeCancelled && (e.TaskRun == uuid.Nil || e.Interrupt == "cancel" || e.Forced): // of a task's own error nobody has cancelled it
 		return stack.StatusCancelled, "", reply.Err.Message, "error " + reply.Err.Message
 	}
 	return stack.StatusFailed, "", reply.Err.Message, "error " + reply.Err.Message
@@ -220,7 +220,7 @@ func (m *model) cancelBelow(body uuid.UUID) {
 // complete ends a row in a transaction of its own; resume says that its caller goes on on this host.
 func (m *model) complete(host stack.Host, e stack.Ending) (resume, ok bool) {
 	caller := m.row(e.Parent)
-	waits := caller != nil && caller.Status == stack.StatusWaiting
+	waits := caller != nil && caller.Status == stack.StatusWaiting && !m.waitsBelow(caller, []stack.Ending{e})
 	if !m.end(host, e, false, true) {
 		return false, false
 	}
@@ -246,14 +246,14 @@ func (m *model) answer(host stack.Host, e stack.Ending) (resume, ok bool) {
 }
 
 // suspend commits a slice that waits, and returns what has ended meanwhile.
-func (m *model) suspend(host stack.Host, sp stack.Suspension) (more []uuid.UUID, ok bool) {
+func (m *model) suspend(host stack.Host, sp stack.Suspension) (more []uuid.UUID, interrupt string, ok bool) {
 	r := m.row(sp.ID)
-	if r.ended() || !r.fenced(host, sp.Slice) {
-		return nil, false
+	if r.ended() || !r.fenced(host, sp.Slice) || m.waitsBelow(r, sp.Settled) {
+		return nil, "", false
 	}
 	r.Status, r.Host, r.Sequence, r.Engine, r.Stuck = stack.StatusWaiting, uuid.Nil, r.Sequence+1, sp.Snapshot.Engine.String(), false
 	if !m.settle(host, sp.Slice, false) {
-		return nil, false
+		return nil, "", false
 	}
 	for _, c := range m.calls(r.ID) {
 		if !c.ended() && slices.Contains(sp.Cancelled, uint32(c.CallID)) {
@@ -271,18 +271,25 @@ func (m *model) suspend(host stack.Host, sp stack.Suspension) (more []uuid.UUID,
 	if !r.runEnded() {
 		r.RunStatus, r.RunStuck = stack.StatusSuspended, false
 	}
+	if r.Interrupt != "" && !r.Told {
+		interrupt = r.Interrupt
+		if m.interrupt(r, interrupt, sp.Grace); r.Status == stack.StatusWaiting {
+			return nil, interrupt, true
+		}
+	}
 	if more = m.unseen(r.ID); len(more) > 0 {
 		r.Status = stack.StatusResume
 		if takes(host) {
 			r.give(host.ID)
-			return more, true
+			return more, interrupt, true
 		}
 	}
-	return nil, true
+	return nil, interrupt, true
 }
 
 func (m *model) child(host stack.Host, r *modelRow, c stack.Child) {
-	row := m.born(shape{ID: c.ID, Parent: r.ID, Owner: r.Run, Run: c.TaskRun, Service: c.Call.Service, CallID: int64(c.CallID), Asked: true})
+	row := m.born(shape{ID: c.ID, Parent: r.ID, Owner: r.Run, Run: c.TaskRun, Service: c.Call.Service, CallID: int64(c.CallID), Asked: true,
+		Timed: !c.Deadline.IsZero()})
 	switch {
 	case c.Timer:
 		row.Status, row.due = stack.StatusSleeping, c.After == 0
@@ -307,7 +314,9 @@ func (m *model) born(s shape) *modelRow {
 // start adds a run and its body.
 func (m *model) start(host stack.Host, b stack.Body, hold bool) {
 	m.clock++
-	r := m.born(shape{ID: b.ID, Run: b.TaskRun, Owner: b.TaskRun, Service: "tasks", CallID: -1, Status: stack.StatusPending, RunStatus: stack.StatusQueued, Asked: true})
+	timed := !b.Deadline.IsZero()
+	r := m.born(shape{ID: b.ID, Run: b.TaskRun, Owner: b.TaskRun, Service: "tasks", CallID: -1, Status: stack.StatusPending, RunStatus: stack.StatusQueued, Asked: true,
+		Timed: timed})
 	if hold {
 		r.give(host.ID)
 		r.RunStatus = stack.StatusProcessing

@@ -28,6 +28,9 @@ type shape struct {
 	Snapshots              string // their numbers, in order
 	Crashes                int
 	CrashSequence          int64
+	Interrupt              string // why it is to end
+	Told                   bool   // it knows
+	Timed, Late            bool   // it has only so much time; and that is over
 
 	RunStatus, RunResult, RunError string
 	RunStuck                       bool
@@ -46,6 +49,7 @@ func (s shape) String() string {
 	}{
 		{"held by", s.Host}, {"delivered", s.Delivered}, {"stuck", s.Stuck}, {"attempts", s.Attempt}, {"engine", s.Engine}, {"result", s.Result},
 		{"error", s.Error}, {"asked", s.Asked}, {"replied", s.Replied}, {"snapshots", s.Snapshots}, {"crashes", s.Crashes}, {"crashed at", s.CrashSequence},
+		{"is to end for", s.Interrupt}, {"told", s.Told}, {"timed", s.Timed}, {"late", s.Late},
 		{"owner", s.Owner}, {"run", s.Run}, {"run is", s.RunStatus}, {"its result", s.RunResult}, {"its error", s.RunError}, {"run stuck", s.RunStuck},
 	} {
 		add(field.name, field.value)
@@ -76,6 +80,8 @@ const readRows = `
 		coalesce(s.error->>'message', '') as error, q.data is not null as asked, r.data is not null as replied,
 		coalesce((select string_agg(n.sequence::text, ' ' order by n.sequence) from amber.snapshots n where n.stack_run_id = s.id), '') as snapshots,
 		coalesce(c.times, 0) as crashes, coalesce(c.sequence, 0) as crash_sequence,
+		coalesce(s.interrupt, '') as interrupt, s.interrupted_at is not null as told,
+		s.deadline_at is not null as timed, coalesce(s.deadline_at <= now(), false) as late,
 		coalesce(t.status, '') as run_status, coalesce(t.result::text, '') as run_result, coalesce(t.error->>'message', '') as run_error,
 		t.stuck_reason is not null as run_stuck,
 		case when s.status in ('completed', 'failed', 'cancelled')
@@ -150,6 +156,10 @@ func (h history) changes(found tables) (wrong []string) {
 			wrong = append(wrong, fmt.Sprintf("what %s was asked changed", id))
 		case was.Delivered && !is.Delivered:
 			wrong = append(wrong, fmt.Sprintf("the reply of %s is given again", id))
+		case was.Interrupt != "" && is.Interrupt != was.Interrupt, was.Told && !is.Told:
+			wrong = append(wrong, fmt.Sprintf("%s was to end, and is not, or for another reason", id))
+		case was.Told && was.Status == stack.StatusWaiting && !final(is.Status) && is.Status != was.Status && endsFirst(h, found, id):
+			wrong = append(wrong, fmt.Sprintf("%s goes on before those below it have ended", id))
 		case is.Sequence < was.Sequence || is.Sequence > was.Sequence+1:
 			wrong = append(wrong, fmt.Sprintf("%s went from snapshot %d to %d", id, was.Sequence, is.Sequence))
 		}
@@ -158,6 +168,17 @@ func (h history) changes(found tables) (wrong []string) {
 		h[id] = past{s, found.final[id], found.asked[id]}
 	}
 	return wrong
+}
+
+// endsFirst reports whether a body that was to end after others, and waited for them,
+// still has some of them below it.
+func endsFirst(h history, found tables, body uuid.UUID) bool {
+	for id, was := range h {
+		if is := found.rows[id]; was.Parent == body && was.Interrupt != "" && !final(was.Status) && !final(is.Status) {
+			return true
+		}
+	}
+	return false
 }
 
 func final(status string) bool {
@@ -169,11 +190,13 @@ func final(status string) bool {
 func illegal(found tables, m *model) (wrong []string) {
 	add := func(s shape, what string) { wrong = append(wrong, what+": "+s.String()) }
 	open, unseen := map[uuid.UUID]int{}, map[uuid.UUID]int{}
+	first := map[uuid.UUID]bool{} // bodies that have others below them which are to end before them
 	numbers := map[string]bool{}
 	for _, s := range found.rows {
 		ended := found.final[s.ID] != ""
 		if !ended {
 			open[s.Parent]++
+			first[s.Parent] = first[s.Parent] || s.Interrupt != ""
 		} else if !s.Delivered && !m.row(s.ID).aged {
 			unseen[s.Parent]++
 		} else if !s.Delivered {
@@ -191,7 +214,7 @@ func illegal(found tables, m *model) (wrong []string) {
 		body := s.Run != uuid.Nil
 		newest := s.Snapshots[strings.LastIndex(s.Snapshots, " ")+1:]
 		switch {
-		case s.Status == stack.StatusWaiting && unseen[s.ID] > 0:
+		case s.Status == stack.StatusWaiting && unseen[s.ID] > 0 && !(s.Told && first[s.ID]):
 			add(s, "a lost wake: it waits, and a call has ended")
 		case s.Status == stack.StatusWaiting && open[s.ID] == 0:
 			add(s, "it waits for nothing")
@@ -209,6 +232,10 @@ func illegal(found tables, m *model) (wrong []string) {
 			add(s, "its newest snapshot is not its last")
 		case s.Sequence == 0 && s.Snapshots != "":
 			add(s, "it has a snapshot and was never suspended")
+		case s.Interrupt != "" && !(body && s.Timed) || s.Told && s.Interrupt == "":
+			add(s, "it is to end for no reason, or has all the time there is, or is no body")
+		case s.Interrupt == "cancel" && ended && s.Status != stack.StatusCancelled, s.Interrupt != "" && s.Status == stack.StatusCompleted:
+			add(s, "it was to end, and has ended as something else")
 		}
 	}
 	if found.spare > 0 {

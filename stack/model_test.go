@@ -27,6 +27,7 @@ import (
 //	model_state      what a row may be, and what is made of it by who works for it
 //	model_claims     the same, by who takes it, loses it or lets it go on
 //	model_verbs      a verb: the store's method beside the model's
+//	model_interrupts runs that are cancelled, and rows that have had their time
 //	model_hosts      those about hosts, and what is done by hand
 //	model_draw       which verb is next; model_drawhosts, model_pick
 //	model_race       two verbs at once
@@ -111,12 +112,13 @@ type world struct {
 
 // work is a body in the hands of a host, whether it still is or not.
 type work struct {
-	host     stack.Host
-	id, run  uuid.UUID
-	depth    int
-	sequence int64
-	held     bool
-	replies  []uuid.UUID // that it was given
+	host      stack.Host
+	id, run   uuid.UUID
+	depth     int
+	sequence  int64
+	held      bool
+	replies   []uuid.UUID // that it was given
+	interrupt string      // why it is to end, as far as the host knows
 }
 
 type inHand struct {

@@ -1,12 +1,14 @@
 package stack_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -27,14 +29,16 @@ type verb struct {
 
 // answer is what a verb of the store returned.
 type answer struct {
-	err      error
-	resume   bool          // Complete, Answer
-	replies  []stack.Reply // Suspend
-	claims   []stack.Claim
-	body     *stack.Body
-	host     stack.Host
-	freed    int
-	suspects bool
+	err       error
+	resume    bool              // Complete, Answer
+	replies   []stack.Reply     // Suspend
+	interrupt string            // Suspend
+	early     stack.Interrupted // Cancel, Expire
+	claims    []stack.Claim
+	body      *stack.Body
+	host      stack.Host
+	freed     int
+	suspects  bool
 }
 
 func (a answer) String() string {
@@ -45,6 +49,12 @@ func (a answer) String() string {
 		return fmt.Sprintf("body %s at %d, %d replies", a.body.ID, a.body.Sequence, len(a.body.Replies))
 	}
 	s := fmt.Sprintf("resume %v, freed %d", a.resume, a.freed)
+	if a.interrupt != "" {
+		s += ", is to end for " + a.interrupt
+	}
+	if a.early != (stack.Interrupted{}) {
+		s += fmt.Sprintf(", %+v", a.early)
+	}
 	for _, r := range a.replies {
 		s += fmt.Sprintf(", reply of %s", r.ID)
 	}
@@ -93,10 +103,10 @@ func (m *model) told(ids []uuid.UUID) []string {
 	return out
 }
 
-func (w *world) start(h stack.Host, hold bool) verb {
+func (w *world) start(h stack.Host, hold bool, timeout time.Duration) verb {
 	return verb{name: fmt.Sprintf("Start on %s, hold %v", h.Name, hold),
 		do: func(ctx context.Context) answer {
-			b, err := w.d.store.Start(ctx, h, stack.StartParams{Task: "pair"}, hold)
+			b, err := w.d.store.Start(ctx, h, stack.StartParams{Task: "pair", Timeout: timeout}, hold)
 			return answer{err: err, body: &b}
 		},
 		apply: func(m *model, got answer) error {
@@ -205,7 +215,7 @@ func (w *world) noteBody(h stack.Host, got answer) {
 		return
 	}
 	w.works = append(w.works, work{host: h, id: got.body.ID, run: got.body.TaskRun, depth: got.body.Depth, sequence: got.body.Sequence,
-		held: true, replies: idsOf(got.body.Replies)})
+		held: true, replies: idsOf(got.body.Replies), interrupt: got.body.Interrupt})
 }
 
 func idsOf(replies []stack.Reply) (ids []uuid.UUID) {
@@ -239,26 +249,28 @@ func (w *world) suspend(h stack.Host, from work, sp stack.Suspension) verb {
 		about: append(aboutSlice(sp.Slice), sp.ID),
 		do: func(ctx context.Context) (got answer) {
 			after, err := w.d.store.Suspend(ctx, h, sp)
-			got.replies, got.err = after.Replies, err
+			got.replies, got.interrupt, got.err = after.Replies, after.Interrupt, err
 			return got
 		},
 		apply: func(m *model, got answer) error {
 			var more []uuid.UUID
-			ok := m.try(func(m *model) (ok bool) { more, ok = m.suspend(h, sp); return ok })
-			return got.expect(ok, stack.ErrClaimLost, sorted(got.replies), m.told(more))
+			var interrupt string
+			ok := m.try(func(m *model) (ok bool) { more, interrupt, ok = m.suspend(h, sp); return ok })
+			return got.expect(ok, stack.ErrClaimLost, append(sorted(got.replies), got.interrupt), append(m.told(more), interrupt))
 		},
 		learn: func(got answer) {
 			if got.err != nil {
 				return
 			}
-			next := work{host: from.host, id: sp.ID, run: sp.TaskRun, depth: sp.Depth, sequence: sp.Sequence + 1, held: len(got.replies) > 0, replies: idsOf(got.replies)}
+			next := work{host: from.host, id: sp.ID, run: sp.TaskRun, depth: sp.Depth, sequence: sp.Sequence + 1, held: len(got.replies) > 0, replies: idsOf(got.replies),
+				interrupt: cmp.Or(from.interrupt, got.interrupt)}
 			w.works = append(w.works, next)
 			for _, c := range sp.Calls {
 				switch {
 				case c.Timer, c.Left, !takes(h):
 				case c.TaskRun != uuid.Nil:
 					w.works = append(w.works, work{host: from.host, id: c.ID, run: c.TaskRun, depth: sp.Depth + 1, held: true})
-				default:
+				case got.interrupt == "": // else it has been called off
 					w.calls = append(w.calls, inHand{host: from.host, id: c.ID})
 				}
 			}
@@ -302,6 +314,14 @@ func (w *world) ending(h stack.Host, e stack.Ending, name string, late error, do
 		v.about = append(v.about, e.Parent)
 	}
 	return v
+}
+
+// asInterrupted is how a body ends that is to, whatever it returns.
+func asInterrupted(e stack.Ending, why string) stack.Ending {
+	if e.Interrupt = why; why != "" {
+		e.Reply = service.Reply{Err: interruption(why)}
+	}
+	return e
 }
 
 // reply is one that nobody has given before.
