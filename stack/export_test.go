@@ -23,7 +23,7 @@ func (p *Processor) Taken() map[string]int64 {
 
 // LoadSnapshot reads the snapshot of a body that was opened, as its slice does.
 func (s *Store) LoadSnapshot(ctx context.Context, b *Body) error {
-	if b == nil || b.Sequence == 0 {
+	if b == nil || b.begins() {
 		return nil
 	}
 	return s.loadSnapshot(ctx, b)
@@ -31,6 +31,26 @@ func (s *Store) LoadSnapshot(ctx context.Context, b *Body) error {
 
 // Wakers is how many bodies are on the way from the tables at once, at most.
 func Wakers() int { return mostWakers() }
+
+// WithAttempt has a slice name the attempt of its row.
+func (sl Slice) WithAttempt(n int) Slice {
+	sl.attempt = &n
+	return sl
+}
+
+// Attempt is that of the slice's row; ok is false if it is not known.
+func (sl Slice) Attempt() (n int, ok bool) {
+	if sl.attempt == nil {
+		return 0, false
+	}
+	return *sl.attempt, true
+}
+
+// Attempt is how often the row was claimed or retried when it was claimed.
+func (c Claim) Attempt() int { return c.row.Attempt }
+
+// Attempt is how often the body was claimed or retried when it was read.
+func (b *Body) Attempt() int { return b.attempt }
 
 // SliceOf is the slice that a host runs of a body which it holds.
 func SliceOf(b *Body) Slice { return (&frame{body: b}).slice(nil) }

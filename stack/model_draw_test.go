@@ -62,6 +62,8 @@ func (w *world) draws() map[string]func() (verb, bool) {
 		"by hand":       w.drawByHand,
 		"Cancel":        w.drawCancel,
 		"Expire":        w.drawExpire,
+		"Again":         w.drawAgain,
+		"WakeDue":       w.drawWakeDue,
 	}
 }
 
@@ -127,7 +129,7 @@ func (w *world) drawWork() (work, bool) {
 // fresh reports whether a slice can be committed: none that waits runs before there is a reply for it.
 func (w *world) fresh(k work) bool {
 	r := w.m.row(k.id)
-	if r.ended() || !r.fenced(k.host, stack.Slice{Sequence: k.sequence, Held: k.held}) {
+	if r.ended() || !r.fenced(k.host, stack.Slice{Sequence: k.sequence, Held: k.held}.WithAttempt(k.attempt)) {
 		return false
 	}
 	return k.held || slices.ContainsFunc(w.m.calls(k.id), func(c *modelRow) bool { return c.fenced(k.host, stack.Slice{Sequence: c.Sequence, Held: true}) })
@@ -135,7 +137,7 @@ func (w *world) fresh(k work) bool {
 
 // slice is what a slice has when it is committed: replies that came in this process.
 func (w *world) slice(k work, deep int) stack.Slice {
-	sl := stack.Slice{Sequence: k.sequence, Held: k.held, Delivered: k.replies}
+	sl := stack.Slice{Sequence: k.sequence, Held: k.held, Delivered: k.replies}.WithAttempt(k.attempt)
 	for _, c := range w.m.calls(k.id) {
 		if slices.Contains(k.replies, c.ID) {
 			continue
@@ -163,7 +165,13 @@ func (w *world) inProcess(host stack.Host, c *modelRow, deep int) (e stack.Endin
 	if c.Service == "sleep" {
 		return e, c.fenced(host, e.Slice), true
 	}
-	return e, c.fenced(host, e.Slice), slices.ContainsFunc(w.calls, func(h inHand) bool { return h.id == c.ID && h.host.ID == host.ID })
+	for _, h := range slices.Backward(w.calls) {
+		if h.id == c.ID && h.host.ID == host.ID {
+			e.Slice = h.slice()
+			return e, c.fenced(host, e.Slice), true
+		}
+	}
+	return e, false, false
 }
 
 func (w *world) anyReply() service.Reply {
@@ -186,7 +194,7 @@ func (w *world) bodyEnding(k work, deep int) (stack.Ending, bool) {
 	e := stack.Ending{ID: k.id, Parent: r.Parent, CallID: uint32(max(r.CallID, 0)), Reply: w.anyReply(), TaskRun: k.run, Slice: sl}
 	for _, c := range w.m.calls(k.id) {
 		seen := slices.Contains(sl.Delivered, c.ID) || slices.ContainsFunc(sl.Settled, func(s stack.Ending) bool { return s.ID == c.ID })
-		e.CancelOpen = e.CancelOpen || !seen && !c.Delivered
+		e.CancelOpen = e.CancelOpen || !seen && !c.Delivered && !c.old
 	}
 	if w.chance(15, "unsent") {
 		e.Unsent = append(e.Unsent, stack.Child{ID: uuid.Must(uuid.NewV7()), CallID: w.nextCall(k.id), Call: call("echo")})
@@ -194,8 +202,11 @@ func (w *world) bodyEnding(k work, deep int) (stack.Ending, bool) {
 	return asInterrupted(e, w.reasonFor(k)), true
 }
 
-// nextCall is the number of the next call of a body, and so many more.
-func (w *world) nextCall(body uuid.UUID) uint32 { return uint32(len(w.m.calls(body)) + 1) }
+// nextCall is the number of the next call of a body: those that it made before it
+// began anew do not count.
+func (w *world) nextCall(body uuid.UUID) uint32 {
+	return uint32(len(slices.DeleteFunc(w.m.calls(body), func(c *modelRow) bool { return c.old })) + 1)
+}
 
 func (w *world) drawSuspend() (verb, bool) {
 	k, ok := w.drawWork()
@@ -215,7 +226,7 @@ func (w *world) suspends(k work) (verb, bool) {
 	waits := 0
 	for _, c := range w.m.calls(k.id) {
 		switch {
-		case c.Delivered, slices.Contains(sl.Delivered, c.ID), slices.ContainsFunc(sl.Settled, func(e stack.Ending) bool { return e.ID == c.ID }):
+		case c.Delivered, c.old, slices.Contains(sl.Delivered, c.ID), slices.ContainsFunc(sl.Settled, func(e stack.Ending) bool { return e.ID == c.ID }):
 		case c.Service == "sleep" && w.chance(25, "cancel"):
 			sp.Cancelled = append(sp.Cancelled, uint32(c.CallID))
 			if c.ended() {
@@ -237,7 +248,7 @@ func (w *world) suspends(k work) (verb, bool) {
 	}
 	sp.Waits = waits + calls
 	h := w.leaving(k.host)
-	increment := w.chance(40, "increment") && k.sequence > 0
+	increment := w.chance(40, "increment") && k.sequence > w.m.row(k.id).Begins
 	sp.Snapshot = w.shots.of(k.id, k.sequence+1, increment, h.Engines[0] != w.shots.engines[0][0])
 	return w.suspend(h, k, sp), true
 }
@@ -258,6 +269,9 @@ func (w *world) drawChild(k work, number uint32) stack.Child {
 		}
 	case "tasks":
 		c.TaskRun, c.Task, c.Input = uuid.Must(uuid.NewV7()), "pair", json.RawMessage(`null`)
+		if w.chance(10, "later") {
+			c.Left, c.After = false, time.Hour
+		}
 	}
 	return c
 }
@@ -266,23 +280,25 @@ func (w *world) drawChild(k work, number uint32) stack.Child {
 func (w *world) drawCall() (verb, bool) {
 	h, timer := w.anyHost(), false
 	var id uuid.UUID
-	due := w.some(func(r *modelRow) bool { return r.Status == stack.StatusSleeping && r.due })
+	var sl stack.Slice
+	due := w.some(func(r *modelRow) bool { return r.Status == stack.StatusSleeping && r.due && r.Service == "sleep" })
 	if w.chance(10, "early") {
 		due = w.some(func(r *modelRow) bool { return r.Service == "sleep" })
 	}
 	if id, timer = pick(w, due, "timer", itself); !timer || w.chance(60, "no timer") {
-		c, ok := mostly(w, w.calls, func(c inHand) bool { return w.m.row(c.id).fenced(c.host, stack.Slice{}) }, func(c inHand) uuid.UUID { return c.id })
+		c, ok := mostly(w, w.calls, func(c inHand) bool { return w.m.row(c.id).fenced(c.host, c.slice()) }, func(c inHand) uuid.UUID { return c.id })
 		if !ok {
 			return verb{}, false
 		}
-		h, id = w.leaving(c.host), c.id
+		h, id, sl = w.leaving(c.host), c.id, c.slice()
 	}
-	return w.complete(h, w.callEnding(id)), true
+	return w.complete(h, w.callEnding(id, sl)), true
 }
 
-func (w *world) callEnding(id uuid.UUID) stack.Ending {
+// callEnding ends a call, by whoever makes it, or is not known to.
+func (w *world) callEnding(id uuid.UUID, sl stack.Slice) stack.Ending {
 	r := w.m.row(id)
-	return stack.Ending{ID: id, Parent: r.Parent, CallID: uint32(r.CallID), Reply: w.anyReply()}
+	return stack.Ending{ID: id, Parent: r.Parent, CallID: uint32(max(r.CallID, 0)), Reply: w.anyReply(), Slice: sl}
 }
 
 func (w *world) drawBody() (verb, bool) {
@@ -312,7 +328,7 @@ func (w *world) drawAnswer() (verb, bool) {
 	if w.chance(20, "works no more") {
 		h.ID = uuid.Nil
 	}
-	return w.answer(h, w.callEnding(id)), true
+	return w.answer(h, w.callEnding(id, stack.Slice{})), true
 }
 
 func withoutLeaving(h stack.Host) stack.Host {

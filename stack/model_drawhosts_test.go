@@ -42,7 +42,8 @@ func (w *world) drawGiveBack() (verb, bool) {
 	}
 	switch w.number(0, 5, "how") {
 	case 0, 1:
-		return w.yield(h, id, r.Sequence-int64(w.number(0, 1, "before"))), true
+		sl := stack.Slice{Sequence: r.Sequence - int64(w.number(0, 1, "before"))}
+		return w.yield(h, id, sl.WithAttempt(r.Attempt-w.number(0, 1, "an attempt before"))), true
 	case 2:
 		known := w.some(func(*modelRow) bool { return w.chance(50, "known") })
 		return w.giveBack(h, append([]uuid.UUID{}, known...)), true // never nil, as nobody's is
@@ -56,7 +57,7 @@ func (w *world) drawGiveBack() (verb, bool) {
 
 // drawByHand is what somebody does with SQL, or time.
 func (w *world) drawByHand() (verb, bool) {
-	if id, ok := pick(w, w.some(func(r *modelRow) bool { return r.Status == stack.StatusSleeping && !r.due }), "timer", itself); ok && w.chance(70, "a timer") {
+	if id, ok := pick(w, w.some(func(r *modelRow) bool { return r.Status == stack.StatusSleeping && !r.due }), "sleeper", itself); ok && w.chance(70, "a timer") {
 		return w.fallsDue(id), true
 	}
 	if id, ok := pick(w, w.some(func(r *modelRow) bool { return r.Timed && !r.Late && !r.ended() }), "timed", itself); ok && w.chance(30, "time") {

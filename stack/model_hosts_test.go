@@ -95,13 +95,11 @@ func (w *world) reap() verb {
 		}}
 }
 
-func (w *world) yield(h stack.Host, id uuid.UUID, sequence int64) verb {
-	return verb{name: fmt.Sprintf("Yield on %s %s from %d", h.Name, id, sequence), about: []uuid.UUID{id},
-		do: func(ctx context.Context) answer {
-			return answer{err: w.d.store.Yield(ctx, h, id, stack.Slice{Sequence: sequence})}
-		},
+func (w *world) yield(h stack.Host, id uuid.UUID, sl stack.Slice) verb {
+	return verb{name: fmt.Sprintf("Yield on %s %s from %d", h.Name, id, sl.Sequence), about: []uuid.UUID{id},
+		do: func(ctx context.Context) answer { return answer{err: w.d.store.Yield(ctx, h, id, sl)} },
 		apply: func(m *model, got answer) error {
-			m.freeHeld(h.ID, func(r *modelRow) bool { return r.ID == id && r.Sequence == sequence })
+			m.freeHeld(h.ID, func(r *modelRow) bool { return r.ID == id && r.fenced(h, sl) })
 			return got.err
 		}}
 }

@@ -25,7 +25,7 @@ func interruption(why string) *service.Error {
 
 // begun reports whether a body has done anything that may have to be tidied up.
 func (r *modelRow) begun() bool {
-	return r.body() && (r.Sequence > 0 || r.Status == stack.StatusProcessing)
+	return r.body() && (r.Sequence > r.Begins || r.Status == stack.StatusProcessing)
 }
 
 // interrupt has a body end, after those below it: its open calls are rejected, and

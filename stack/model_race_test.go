@@ -15,7 +15,7 @@ import (
 )
 
 // racers are verbs of one transaction.
-var racers = []string{"Claim", "Suspend", "Suspend next", "Suspend more", "Complete call", "Complete next", "Complete body", "Answer", "lease", "Reap", "give back", "Cancel", "Expire"}
+var racers = []string{"Claim", "Suspend", "Suspend next", "Suspend more", "Complete call", "Complete next", "Complete body", "Answer", "lease", "Reap", "give back", "Cancel", "Expire", "Again", "WakeDue"}
 
 // race does any two verbs at once.
 func (w *world) race() {
@@ -58,6 +58,9 @@ func (w *world) duel() {
 	if !ok || w.chance(50, "the end") {
 		high, ok = w.completes(p.above)
 	}
+	if w.chance(10, "anew") {
+		high, ok = w.begins(p.above)
+	}
 	if w.chance(20, "interrupt") {
 		high, ok = w.cancel(w.anyHost(), p.above.id, w.drawGrace()), true
 	}
@@ -91,7 +94,7 @@ func (w *world) lower(id uuid.UUID) (verb, bool) {
 		return w.expire(w.anyHost(), id, w.drawGrace()), true
 	}
 	if !r.body() && w.chance(20, "answer") {
-		return w.answer(w.anyHost(), w.callEnding(id)), true
+		return w.answer(w.anyHost(), w.callEnding(id, stack.Slice{})), true
 	}
 	if r.Status == stack.StatusPending || r.Status == stack.StatusResume {
 		return w.claimRow(w.anyHost(), id), true
@@ -100,18 +103,27 @@ func (w *world) lower(id uuid.UUID) (verb, bool) {
 		if k.id != id || !w.fresh(k) {
 			continue
 		}
+		if w.chance(15, "begins anew") {
+			return w.begins(k)
+		}
 		if w.chance(50, "waits") {
 			return w.suspends(k)
 		}
 		return w.completes(k)
 	}
 	for _, c := range slices.Backward(w.calls) {
-		if c.id == id && r.fenced(c.host, stack.Slice{}) {
-			return w.complete(w.leaving(c.host), w.callEnding(id)), true
+		if c.id == id && r.fenced(c.host, c.slice()) {
+			if w.chance(15, "again") {
+				return w.again(c.host, w.attempt(id, c.tries, c.slice())), true
+			}
+			return w.complete(w.leaving(c.host), w.callEnding(id, c.slice())), true
 		}
 	}
-	if r.Status == stack.StatusSleeping {
-		return w.complete(w.anyHost(), w.callEnding(id)), true
+	switch {
+	case r.Status == stack.StatusSleeping && r.Service == "sleep":
+		return w.complete(w.anyHost(), w.callEnding(id, stack.Slice{})), true
+	case r.Status == stack.StatusSleeping:
+		return w.wakeDue(), true
 	}
 	return verb{}, false
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/amberhost/amber/service"
 	"github.com/amberhost/amber/stack"
 )
 
@@ -51,19 +52,20 @@ func (w *world) round(h stack.Host) {
 		}
 	}
 	w.step(w.timers())
-	for _, id := range w.some(func(r *modelRow) bool { return r.Status == stack.StatusSleeping }) {
+	for _, id := range w.some(func(r *modelRow) bool { return r.Status == stack.StatusSleeping && r.Service == "sleep" }) {
 		if w.m.row(id).Status == stack.StatusSleeping { // still
-			w.ends(h, w.callEnding(id))
+			w.ends(h, w.callEnding(id, stack.Slice{}))
 		}
 	}
+	w.step(w.wakeDue())
 	for _, kind := range []stack.ClaimKind{stack.ClaimAll, stack.ClaimSuspects} {
 		for _, c := range w.step(w.claim(h, kind, 100)).claims {
 			if r := w.m.row(c.ID); r.Status != stack.StatusProcessing || r.Host != h.ID {
 				continue // it was cancelled with its caller
 			}
-			opened := w.step(w.open(claimed{host: h, claim: c, at: w.m.row(c.ID).Sequence}))
+			opened := w.step(w.open(claimed{host: h, claim: c, at: w.m.row(c.ID).Sequence, first: w.m.row(c.ID).Begins}))
 			if opened.body == nil {
-				w.ends(h, w.callEnding(c.ID))
+				w.ends(h, w.callEnding(c.ID, stack.Slice{}.WithAttempt(c.Attempt())))
 			} else {
 				w.goesOn(h, opened.body)
 			}
@@ -86,9 +88,9 @@ func (w *world) ends(h stack.Host, e stack.Ending) {
 
 // goesOn runs a body that a host holds: it ends when its calls have.
 func (w *world) goesOn(h stack.Host, b *stack.Body) {
-	k := work{host: h, id: b.ID, run: b.TaskRun, depth: b.Depth, sequence: b.Sequence, held: true, replies: idsOf(b.Replies)}
+	k := work{host: h, id: b.ID, run: b.TaskRun, depth: b.Depth, sequence: b.Sequence, held: true, replies: idsOf(b.Replies), attempt: b.Attempt(), tries: b.Tries}
 	for {
-		sl := stack.Slice{Sequence: k.sequence, Held: true, Delivered: k.replies}
+		sl := stack.Slice{Sequence: k.sequence, Held: true, Delivered: k.replies}.WithAttempt(k.attempt)
 		if !slices.ContainsFunc(w.m.calls(b.ID), func(c *modelRow) bool { return !c.ended() }) {
 			w.ends(h, asInterrupted(stack.Ending{ID: b.ID, Parent: b.Parent, CallID: b.CallID, Reply: w.reply(false, ""), TaskRun: b.TaskRun, Slice: sl}, w.m.row(b.ID).Interrupt))
 			return
@@ -106,14 +108,16 @@ func (w *world) goesOn(h stack.Host, b *stack.Body) {
 func (w *world) late() {
 	for _, k := range w.works[max(0, len(w.works)-2):] {
 		r := w.m.row(k.id)
-		sl := stack.Slice{Sequence: r.Sequence, Held: k.held, Delivered: k.replies}
+		sl := stack.Slice{Sequence: r.Sequence, Held: k.held, Delivered: k.replies}.WithAttempt(k.attempt)
+		w.step(w.again(k.host, stack.Attempt{ID: k.id, TaskRun: k.run, Tries: r.Tries, Err: service.Errorf("LATE", "late"), Slice: sl}))
 		w.step(w.complete(k.host, stack.Ending{ID: k.id, Parent: r.Parent, Reply: w.reply(false, ""), TaskRun: k.run, Slice: sl, CancelOpen: true}))
 		w.step(w.suspend(k.host, k, stack.Suspension{ID: k.id, TaskRun: k.run, Task: "pair", Root: k.run, Slice: sl,
 			Snapshot: w.shots.of(k.id, r.Sequence+1, false, false)}))
 	}
 	for _, c := range w.calls[max(0, len(w.calls)-2):] {
-		w.step(w.complete(c.host, w.callEnding(c.id)))
-		w.step(w.answer(c.host, w.callEnding(c.id)))
+		w.step(w.complete(c.host, w.callEnding(c.id, c.slice())))
+		w.step(w.answer(c.host, w.callEnding(c.id, stack.Slice{})))
+		w.step(w.again(c.host, stack.Attempt{ID: c.id, Tries: c.tries, Err: service.Errorf("LATE", "late"), Slice: c.slice()}))
 	}
 	w.step(w.reap())
 }

@@ -33,7 +33,9 @@ type modelHost struct {
 // modelRow is a row of stack_runs, and its task_run if it is a body.
 type modelRow struct {
 	shape
-	due   bool // a timer that is
+	due   bool // it has slept long enough
+	woken bool // it had: when it is its turn is a matter of milliseconds
+	old   bool // its caller has begun anew since it made it
 	aged  bool // ended by hand, a while ago
 	kept  bool // it failed, and may be retried
 	born  int
@@ -82,7 +84,7 @@ func (m *model) calls(body uuid.UUID) (calls []*modelRow) {
 // unseen are the calls of a body that have ended and that it has not seen.
 func (m *model) unseen(body uuid.UUID) (ids []uuid.UUID) {
 	for _, c := range m.calls(body) {
-		if c.ended() && !c.Delivered {
+		if c.ended() && !c.Delivered && !c.old {
 			ids = append(ids, c.ID)
 		}
 	}
@@ -110,7 +112,7 @@ func (r *modelRow) runEnded() bool { return final(r.RunStatus) }
 // free gives a row back to any host.
 func (r *modelRow) free() {
 	r.Host, r.Status = uuid.Nil, stack.StatusPending
-	if r.Sequence > 0 {
+	if r.Sequence > r.Begins {
 		r.Status = stack.StatusResume
 	}
 }
@@ -119,6 +121,9 @@ func (r *modelRow) give(host uuid.UUID) { r.Status, r.Host = stack.StatusProcess
 
 // fenced reports whether a slice may be committed, or a call ended.
 func (r *modelRow) fenced(host stack.Host, sl stack.Slice) bool {
+	if n, known := sl.Attempt(); known && n != r.Attempt {
+		return false
+	}
 	return r.Sequence == sl.Sequence && (r.Status == stack.StatusProcessing && r.Host == host.ID ||
 		r.Status == stack.StatusSleeping && r.due ||
 		r.Status == stack.StatusWaiting && !sl.Held)
@@ -126,7 +131,7 @@ func (r *modelRow) fenced(host stack.Host, sl stack.Slice) bool {
 
 // runs reports whether a host can go on with a row: it has the engine and the memory.
 func (r *modelRow) runs(host stack.Host) bool {
-	return (r.Engine == "" || slices.Contains(host.Engines, r.Engine)) && (r.Sequence == 0 || host.Memory == 0)
+	return (r.Engine == "" || slices.Contains(host.Engines, r.Engine)) && (r.Sequence == r.Begins || host.Memory == 0)
 }
 
 func (r *modelRow) suspect() bool { return r.Crashes >= 2 && r.CrashSequence == r.Sequence }
@@ -148,7 +153,7 @@ func (m *model) end(host stack.Host, e stack.Ending, delivered, kept bool) bool 
 	if !m.settle(host, e.Slice, kept) {
 		return false
 	}
-	if r.kept = kept && r.Sequence > 0; !r.kept {
+	if r.kept = kept && r.Sequence > r.Begins; !r.kept {
 		m.forget(r)
 	}
 	if e.CancelOpen {
@@ -291,8 +296,8 @@ func (m *model) child(host stack.Host, r *modelRow, c stack.Child) {
 	row := m.born(shape{ID: c.ID, Parent: r.ID, Owner: r.Run, Run: c.TaskRun, Service: c.Call.Service, CallID: int64(c.CallID), Asked: true,
 		Timed: !c.Deadline.IsZero()})
 	switch {
-	case c.Timer:
-		row.Status, row.due = stack.StatusSleeping, c.After == 0
+	case c.Timer, c.After > 0:
+		row.Status, row.due, row.RunStatus = stack.StatusSleeping, c.After == 0, stack.StatusQueued
 	case c.Left, !takes(host):
 		row.Status, row.RunStatus = stack.StatusPending, stack.StatusQueued
 	default:

@@ -31,6 +31,9 @@ type shape struct {
 	Interrupt              string // why it is to end
 	Told                   bool   // it knows
 	Timed, Late            bool   // it has only so much time; and that is over
+	Begins                 int64  // the sequence at which a body began
+	Tries                  int    // that failed before this one
+	Kept                   string // the tries that are kept, and how those that a retry took up were
 
 	RunStatus, RunResult, RunError string
 	RunStuck                       bool
@@ -50,6 +53,7 @@ func (s shape) String() string {
 		{"held by", s.Host}, {"delivered", s.Delivered}, {"stuck", s.Stuck}, {"attempts", s.Attempt}, {"engine", s.Engine}, {"result", s.Result},
 		{"error", s.Error}, {"asked", s.Asked}, {"replied", s.Replied}, {"snapshots", s.Snapshots}, {"crashes", s.Crashes}, {"crashed at", s.CrashSequence},
 		{"is to end for", s.Interrupt}, {"told", s.Told}, {"timed", s.Timed}, {"late", s.Late},
+		{"began at", s.Begins}, {"failed tries", s.Tries}, {"kept tries", s.Kept},
 		{"owner", s.Owner}, {"run", s.Run}, {"run is", s.RunStatus}, {"its result", s.RunResult}, {"its error", s.RunError}, {"run stuck", s.RunStuck},
 	} {
 		add(field.name, field.value)
@@ -82,6 +86,8 @@ const readRows = `
 		coalesce(c.times, 0) as crashes, coalesce(c.sequence, 0) as crash_sequence,
 		coalesce(s.interrupt, '') as interrupt, s.interrupted_at is not null as told,
 		s.deadline_at is not null as timed, coalesce(s.deadline_at <= now(), false) as late,
+		s.first_sequence as begins, s.tries,
+		coalesce((select string_agg(concat(a.attempt, a.retry), ' ' order by a.id) from amber.attempts a where a.stack_run_id = s.id), '') as kept,
 		coalesce(t.status, '') as run_status, coalesce(t.result::text, '') as run_result, coalesce(t.error->>'message', '') as run_error,
 		t.stuck_reason is not null as run_stuck,
 		case when s.status in ('completed', 'failed', 'cancelled')
@@ -101,12 +107,16 @@ const readText = `
 		union all select concat_ws(' ', r.stack_run_id, r.kind, md5(r.data), r.created_at) from amber.replies r
 		union all select h::text from amber.hosts h
 		union all select c::text from amber.crashes c
+		union all select a::text from amber.attempts a
+		union all select f::text from amber.failures f
 		union all select l::text from amber.logs l) lines`
 
 const readSpare = `
 	select (select count(*) from public.task_runs)::int,
 		((select count(*) from amber.snapshots n where not exists (select from public.stack_runs s where s.id = n.stack_run_id))
 		+ (select count(*) from amber.replies r where not exists (select from public.stack_runs s where s.id = r.stack_run_id))
+		+ (select count(*) from amber.attempts a where not exists (select from public.stack_runs s where s.id = a.stack_run_id))
+		+ (select count(*) from amber.failures f where not exists (select from public.stack_runs s where s.id = f.stack_run_id))
 		+ (select count(*) from public.task_runs t where (select count(*) from public.stack_runs s where s.child_task_run_id = t.id) <> 1))::int`
 
 // read reads the tables while nobody works.
@@ -158,6 +168,8 @@ func (h history) changes(found tables) (wrong []string) {
 			wrong = append(wrong, fmt.Sprintf("the reply of %s is given again", id))
 		case was.Interrupt != "" && is.Interrupt != was.Interrupt, was.Told && !is.Told:
 			wrong = append(wrong, fmt.Sprintf("%s was to end, and is not, or for another reason", id))
+		case is.Tries < was.Tries || is.Tries > was.Tries+1, is.Begins < was.Begins, !strings.HasPrefix(is.Kept, was.Kept):
+			wrong = append(wrong, fmt.Sprintf("%s has other tries behind it than it had", id))
 		case was.Told && was.Status == stack.StatusWaiting && !final(is.Status) && is.Status != was.Status && endsFirst(h, found, id):
 			wrong = append(wrong, fmt.Sprintf("%s goes on before those below it have ended", id))
 		case is.Sequence < was.Sequence || is.Sequence > was.Sequence+1:
@@ -202,7 +214,7 @@ func illegal(found tables, m *model) (wrong []string) {
 		} else if !s.Delivered {
 			open[s.Parent]++ // for which Reap wakes
 		}
-		if number := fmt.Sprint(s.Parent, s.CallID); s.Parent != uuid.Nil {
+		if number := fmt.Sprint(s.Parent, s.CallID); s.Parent != uuid.Nil && !m.row(s.ID).old {
 			if numbers[number] {
 				add(s, "two rows for one call")
 			}
@@ -228,10 +240,12 @@ func illegal(found tables, m *model) (wrong []string) {
 			add(s, "it has ended and has a snapshot")
 		case s.Status == stack.StatusFailed && s.Snapshots != "" && found.final[s.Parent] != "" && found.rows[s.Parent].Status != stack.StatusFailed:
 			add(s, "it has a snapshot, and its caller will not go on")
-		case !ended && s.Sequence > 0 && newest != fmt.Sprint(s.Sequence):
+		case !ended && s.Sequence > s.Begins && newest != fmt.Sprint(s.Sequence):
 			add(s, "its newest snapshot is not its last")
-		case s.Sequence == 0 && s.Snapshots != "":
-			add(s, "it has a snapshot and was never suspended")
+		case s.Sequence == s.Begins && s.Snapshots != "":
+			add(s, "it has a snapshot and was never suspended since it began")
+		case s.Status == stack.StatusSleeping && (open[s.ID] > 0 || s.Sequence > s.Begins):
+			add(s, "it sleeps, and has not begun anew")
 		case s.Interrupt != "" && !(body && s.Timed) || s.Told && s.Interrupt == "":
 			add(s, "it is to end for no reason, or has all the time there is, or is no body")
 		case s.Interrupt == "cancel" && ended && s.Status != stack.StatusCancelled, s.Interrupt != "" && s.Status == stack.StatusCompleted:

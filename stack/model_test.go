@@ -28,6 +28,7 @@ import (
 //	model_claims     the same, by who takes it, loses it or lets it go on
 //	model_verbs      a verb: the store's method beside the model's
 //	model_interrupts runs that are cancelled, and rows that have had their time
+//	model_tries      calls and bodies that fail and are tried again
 //	model_hosts      those about hosts, and what is done by hand
 //	model_draw       which verb is next; model_drawhosts, model_pick
 //	model_race       two verbs at once
@@ -119,22 +120,26 @@ type work struct {
 	held      bool
 	replies   []uuid.UUID // that it was given
 	interrupt string      // why it is to end, as far as the host knows
+	attempt   int         // of the row
+	tries     int         // that failed before
 }
 
 type inHand struct {
-	host stack.Host
-	id   uuid.UUID
+	host           stack.Host
+	id             uuid.UUID
+	attempt, tries int
 }
 
 type claimed struct {
 	host  stack.Host
 	claim stack.Claim
 	at    int64 // its snapshots then
+	first int64 // and when it began
 }
 
 func newWorld(t *rapid.T, d *db, s shots, total *tally) *world {
 	w := &world{t: t, d: d, shots: s, tally: total, m: &model{}, seen: history{}}
-	w.sql(`truncate public.task_runs, public.stack_runs, amber.snapshots, amber.replies, amber.hosts, amber.crashes, amber.logs cascade`)
+	w.sql(`truncate public.task_runs, public.stack_runs, amber.snapshots, amber.replies, amber.hosts, amber.crashes, amber.attempts, amber.failures, amber.logs cascade`)
 	total.checks++
 	w.check()
 	w.step(w.register(0, "a", false))

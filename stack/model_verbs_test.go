@@ -154,7 +154,7 @@ func (w *world) claiming(h stack.Host, name string, kind stack.ClaimKind, limit 
 		},
 		learn: func(got answer) {
 			for _, c := range got.claims {
-				w.claims = append(w.claims, claimed{host: h, claim: c, at: w.m.row(c.ID).Sequence})
+				w.claims = append(w.claims, claimed{host: h, claim: c, at: w.m.row(c.ID).Sequence, first: w.m.row(c.ID).Begins})
 			}
 		}}
 }
@@ -175,11 +175,11 @@ func (w *world) open(c claimed) verb {
 			if !r.body() {
 				return got.expect(true, nil, got.claims[0].Call.ID, r.ID)
 			}
-			return m.opens(r, c.at, got)
+			return m.opens(r, c.at, c.first, got)
 		},
 		learn: func(got answer) {
 			if got.body == nil && got.err == nil {
-				w.calls = append(w.calls, inHand{host: c.host, id: c.claim.ID})
+				w.calls = append(w.calls, inHand{host: c.host, id: c.claim.ID, attempt: c.claim.Attempt(), tries: got.claims[0].Call.Tries})
 			}
 			w.noteBody(c.host, got)
 		}}
@@ -187,14 +187,14 @@ func (w *world) open(c claimed) verb {
 
 // opens checks a body that was read as it was at a snapshot: what was claimed long
 // ago may have gone on since.
-func (m *model) opens(r *modelRow, at int64, got answer) error {
+func (m *model) opens(r *modelRow, at, first int64, got answer) error {
 	if r.ended() {
 		return got.expect(false, stack.ErrClaimLost, nil, nil)
 	}
 	if r.RunStatus == stack.StatusQueued {
 		r.RunStatus = stack.StatusProcessing
 	}
-	if at == 0 {
+	if at == first {
 		return got.expect(true, nil, got.told(), []string(nil))
 	}
 	there := slices.Contains(strings.Fields(r.Snapshots), fmt.Sprint(at))
@@ -215,7 +215,7 @@ func (w *world) noteBody(h stack.Host, got answer) {
 		return
 	}
 	w.works = append(w.works, work{host: h, id: got.body.ID, run: got.body.TaskRun, depth: got.body.Depth, sequence: got.body.Sequence,
-		held: true, replies: idsOf(got.body.Replies), interrupt: got.body.Interrupt})
+		held: true, replies: idsOf(got.body.Replies), interrupt: got.body.Interrupt, attempt: got.body.Attempt(), tries: got.body.Tries})
 }
 
 func idsOf(replies []stack.Reply) (ids []uuid.UUID) {
@@ -237,7 +237,7 @@ func (w *world) hold(h stack.Host, id uuid.UUID) verb {
 		},
 		apply: func(m *model, got answer) error {
 			if r := m.row(id); r.Status == stack.StatusProcessing && r.Host == h.ID {
-				return m.opens(r, r.Sequence, got)
+				return m.opens(r, r.Sequence, r.Begins, got)
 			}
 			return got.expect(false, stack.ErrClaimLost, nil, nil)
 		},
@@ -263,11 +263,11 @@ func (w *world) suspend(h stack.Host, from work, sp stack.Suspension) verb {
 				return
 			}
 			next := work{host: from.host, id: sp.ID, run: sp.TaskRun, depth: sp.Depth, sequence: sp.Sequence + 1, held: len(got.replies) > 0, replies: idsOf(got.replies),
-				interrupt: cmp.Or(from.interrupt, got.interrupt)}
+				interrupt: cmp.Or(from.interrupt, got.interrupt), attempt: from.attempt, tries: from.tries}
 			w.works = append(w.works, next)
 			for _, c := range sp.Calls {
 				switch {
-				case c.Timer, c.Left, !takes(h):
+				case c.Timer, c.Left, c.After > 0, !takes(h):
 				case c.TaskRun != uuid.Nil:
 					w.works = append(w.works, work{host: from.host, id: c.ID, run: c.TaskRun, depth: sp.Depth + 1, held: true})
 				case got.interrupt == "": // else it has been called off
