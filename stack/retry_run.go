@@ -25,7 +25,7 @@ const CodeNotRetryable = "NOT_RETRYABLE"
 
 // How a row is taken up again by a retry; amber.attempts.retry has all but the last.
 const (
-	retryAgain  = "again"  // a call that failed is sent again, under another key
+	retryAgain  = "again"  // a call that failed is sent again, under another key; a timer sleeps on
 	retryOpen   = "open"   // a call that was cancelled goes on, under the same key
 	retryResume = "resume" // a body goes on from its snapshot
 	retryAnew   = "anew"   // a body begins anew
@@ -294,16 +294,17 @@ func queueRetried(b *batch, level []retryRow) {
 			left join amber.failures f on f.stack_run_id = s.id`, namedArgs{"ids": ids, "kinds": kinds})
 	b.Queue(`/* RetryRun: replies */ delete from amber.replies where stack_run_id = any(@ids) and kind = 'reply'`, namedArgs{"ids": ids})
 	b.Queue(`/* RetryRun: crashes */ delete from amber.crashes where stack_run_id = any(@ids)`, namedArgs{"ids": ids})
-	// What waits for a time that has not come sleeps on. A slice that was cut short, and
-	// that its host still runs, has another attempt: it is from the same snapshot.
+	// What waits for a time that has not come sleeps on, a timer also if it has failed: one
+	// that is pending fires. A slice that was cut short, and that its host still runs, has
+	// another attempt: it is from the same snapshot.
 	b.Queue(`/* RetryRun: tried */
 		update public.stack_runs s set result = null, error = null, ended_at = null, delivered = false, retold = null, tries = 0, claimed_by = null, attempt = s.attempt + 1,
 			stuck_reason = null, stuck_key = null, interrupt = null, interrupted_at = null, cancel_requested_at = null, waiting_on_stack_run_id = null,
 			turn_at = now(), updated_at = now(), deadline_at = clock_timestamp() + make_interval(secs => r.left),
 			status = case when r.kind = 'resume' then 'suspended_waiting_child'
-				when r.kind = 'open' and s.service_name in ('sleep', 'timer') then 'sleeping'
-				when r.kind in ('open', 'anew') and s.due_at > now() then 'sleeping' else 'pending' end,
-			due_at = case when r.kind = 'open' and s.service_name in ('sleep', 'timer') or r.kind in ('open', 'anew') and s.due_at > now() then s.due_at end,
+				when s.service_name in ('sleep', 'timer') and s.due_at is not null or r.kind in ('open', 'anew') and s.due_at > now() then 'sleeping'
+				else 'pending' end,
+			due_at = case when s.service_name in ('sleep', 'timer') or r.kind in ('open', 'anew') and s.due_at > now() then s.due_at end,
 			idempotency_key = case when r.kind = 'again' and s.idempotency_key not like '%/%' then gen_random_uuid()::text else s.idempotency_key end,
 			sequence = case when r.kind = 'anew' then s.sequence + 1 else s.sequence end,
 			first_sequence = case when r.kind = 'anew' then s.sequence + 1 else s.first_sequence end,

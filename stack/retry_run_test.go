@@ -298,6 +298,23 @@ func TestRetryThrown(t *testing.T) {
 	}
 }
 
+// TestRetryTimer: a timer that took longer than it might goes on to sleep: it does not
+// fire early because its run is retried.
+func TestRetryTimer(t *testing.T) {
+	t.Parallel()
+	d := newDB(t, map[string]string{"t": `module.exports = async (i, { tools }) => await tools.with({ timeout: 50 }).sleep(3600000)`})
+	p, _ := d.host(func(c *stack.Config) { c.Sweep = 50 * time.Millisecond })
+	r := d.run(p, "t", "null")
+	for range 2 {
+		wantError(t, r, service.CodeTimeout)
+		if _, err := p.Retry(t.Context(), r.ID, false); err != nil {
+			t.Fatal(err)
+		}
+		r = d.wait(p, r.ID)
+	}
+	wantError(t, r, service.CodeTimeout)
+}
+
 // backwards answers calls that were made later sooner.
 type backwards struct{}
 
