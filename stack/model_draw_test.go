@@ -64,6 +64,8 @@ func (w *world) draws() map[string]func() (verb, bool) {
 		"Expire":        w.drawExpire,
 		"Again":         w.drawAgain,
 		"WakeDue":       w.drawWakeDue,
+		"RetryRun":      w.drawRetry,
+		"Retry next":    w.drawRetry,
 	}
 }
 
@@ -192,6 +194,9 @@ func (w *world) bodyEnding(k work, deep int) (stack.Ending, bool) {
 		return stack.Ending{}, false // nothing has set it going
 	}
 	e := stack.Ending{ID: k.id, Parent: r.Parent, CallID: uint32(max(r.CallID, 0)), Reply: w.anyReply(), TaskRun: k.run, Slice: sl}
+	if w.chance(30, "fails") {
+		e.Reply = w.reply(true, service.CodeServiceError)
+	}
 	for _, c := range w.m.calls(k.id) {
 		seen := slices.Contains(sl.Delivered, c.ID) || slices.ContainsFunc(sl.Settled, func(s stack.Ending) bool { return s.ID == c.ID })
 		e.CancelOpen = e.CancelOpen || !seen && !c.Delivered && !c.old

@@ -47,7 +47,7 @@ func (m *model) interrupt(r *modelRow, why string, grace time.Duration) {
 			}
 			late, below = late && c.Late, true
 		}
-		r.Told = true
+		r.Told, r.toldAt = true, r.Sequence
 	}
 	r.Interrupt, r.Timed, r.Late = why, true, late
 	if r.Status == stack.StatusWaiting && !below {

@@ -15,7 +15,7 @@ import (
 )
 
 // racers are verbs of one transaction.
-var racers = []string{"Claim", "Suspend", "Suspend next", "Suspend more", "Complete call", "Complete next", "Complete body", "Answer", "lease", "Reap", "give back", "Cancel", "Expire", "Again", "WakeDue"}
+var racers = []string{"Claim", "Suspend", "Suspend next", "Suspend more", "Complete call", "Complete next", "Complete body", "Answer", "lease", "Reap", "give back", "Cancel", "Expire", "Again", "WakeDue", "RetryRun"}
 
 // race does any two verbs at once.
 func (w *world) race() {

@@ -18,15 +18,25 @@ func (w *world) rest() {
 			w.step(w.loses(h))
 		}
 	}
-	for _, id := range w.some(func(r *modelRow) bool { return r.Status == stack.StatusSleeping && !r.due }) {
-		w.step(w.fallsDue(id))
-	}
 	h := w.step(w.register(1, "last", false)).host
 	for _, id := range w.some(func(r *modelRow) bool { return r.Stuck }) {
 		w.step(w.byHand("quarantine of "+id.String()+" ends", `
 			with cleared as (update stack_runs set stuck_reason = null where id = $1 returning child_task_run_id)
 			update task_runs set stuck_reason = null where id = (select child_task_run_id from cleared)`, id,
 			func(m *model) { r := m.row(id); r.Stuck, r.RunStuck = false, false }))
+	}
+	w.settles(h)
+	for _, id := range w.some(func(r *modelRow) bool { return r.Parent == uuid.Nil && r.Status == stack.StatusFailed }) {
+		w.step(w.retry(id, false))
+	}
+	w.settles(h)
+	w.late()
+}
+
+// settles has a host do all that there is to do.
+func (w *world) settles(h stack.Host) {
+	for _, id := range w.some(func(r *modelRow) bool { return r.Status == stack.StatusSleeping && !r.due }) {
+		w.step(w.fallsDue(id))
 	}
 	for round := 0; len(w.unended()) > 0; round++ {
 		before := w.text
@@ -35,7 +45,6 @@ func (w *world) rest() {
 			w.t.Fatalf("nothing goes on, and there are runs that have not ended\n%s", w.m)
 		}
 	}
-	w.late()
 }
 
 func (w *world) unended() []uuid.UUID { return w.some(func(r *modelRow) bool { return !r.ended() }) }

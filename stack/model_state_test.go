@@ -33,14 +33,21 @@ type modelHost struct {
 // modelRow is a row of stack_runs, and its task_run if it is a body.
 type modelRow struct {
 	shape
-	due   bool // it has slept long enough
-	woken bool // it had: when it is its turn is a matter of milliseconds
-	old   bool // its caller has begun anew since it made it
-	aged  bool // ended by hand, a while ago
-	kept  bool // it failed, and may be retried
-	born  int
-	exact string // the reply, as its caller gets it
+	due    bool          // it has slept long enough
+	woken  bool          // it had: when it is its turn is a matter of milliseconds
+	old    bool          // its caller has begun anew since it made it
+	aged   bool          // ended by hand, a while ago
+	slept  bool          // it has a time at which it is, or was, due
+	limit  bool          // its run has only so much time
+	left   *modelFailure // it failed, and may go on: what it left
+	toldAt int64         // its sequence when it was told to end
+	place  int           // of its reply among those that a slice is given once more, from 1
+	born   int
+	exact  string // the reply, as its caller gets it
 }
+
+// modelFailure is what a body that failed leaves besides its snapshot.
+type modelFailure struct{ seen, open, unsent []uuid.UUID }
 
 func (m *model) clone() *model {
 	c := *m
@@ -150,10 +157,14 @@ func (m *model) end(host stack.Host, e stack.Ending, delivered, kept bool) bool 
 		return true
 	}
 	kept = kept && r.Status == stack.StatusFailed
+	var left *modelFailure
+	if kept && r.Sequence > r.Begins {
+		left = m.leaves(r, e)
+	}
 	if !m.settle(host, e.Slice, kept) {
 		return false
 	}
-	if r.kept = kept && r.Sequence > r.Begins; !r.kept {
+	if r.left = left; left == nil {
 		m.forget(r)
 	}
 	if e.CancelOpen {
@@ -185,9 +196,9 @@ const cancelMessage = "The caller ended before this call did."
 
 // forget removes what is kept of a body, and of those below it that failed.
 func (m *model) forget(r *modelRow) {
-	r.Snapshots, r.kept = "", false
+	r.Snapshots, r.left = "", nil
 	for _, c := range m.calls(r.ID) {
-		if c.kept {
+		if c.left != nil {
 			m.forget(c)
 		}
 	}
@@ -201,7 +212,7 @@ func (m *model) settle(host stack.Host, sl stack.Slice, failed bool) bool {
 	}
 	for _, id := range sl.Delivered {
 		r := m.row(id)
-		if r.Delivered = true; r.kept && !failed {
+		if r.Delivered = true; r.left != nil && !failed {
 			m.forget(r)
 		}
 	}
@@ -297,7 +308,7 @@ func (m *model) child(host stack.Host, r *modelRow, c stack.Child) {
 		Timed: !c.Deadline.IsZero()})
 	switch {
 	case c.Timer, c.After > 0:
-		row.Status, row.due, row.RunStatus = stack.StatusSleeping, c.After == 0, stack.StatusQueued
+		row.Status, row.slept, row.due, row.RunStatus = stack.StatusSleeping, true, c.After == 0, stack.StatusQueued
 	case c.Left, !takes(host):
 		row.Status, row.RunStatus = stack.StatusPending, stack.StatusQueued
 	default:
@@ -322,7 +333,7 @@ func (m *model) start(host stack.Host, b stack.Body, hold bool) {
 	timed := !b.Deadline.IsZero()
 	r := m.born(shape{ID: b.ID, Run: b.TaskRun, Owner: b.TaskRun, Service: "tasks", CallID: -1, Status: stack.StatusPending, RunStatus: stack.StatusQueued, Asked: true,
 		Timed: timed})
-	if hold {
+	if r.limit = timed; hold {
 		r.give(host.ID)
 		r.RunStatus = stack.StatusProcessing
 	}

@@ -65,6 +65,7 @@ func (s shape) String() string {
 type tables struct {
 	rows  map[uuid.UUID]shape
 	final map[uuid.UUID]string // of rows that have ended: all that is kept of how
+	keys  map[uuid.UUID]string // the idempotency keys of calls
 	asked map[uuid.UUID]string // digests of what rows were asked
 	hosts map[uuid.UUID]bool   // whether their leases last
 	runs  int                  // rows of task_runs
@@ -74,7 +75,7 @@ type tables struct {
 // row is one as SQL has it.
 type tableRow struct {
 	shape
-	Final, Question string
+	Final, Question, Key string
 }
 
 const readRows = `
@@ -92,7 +93,7 @@ const readRows = `
 		t.stuck_reason is not null as run_stuck,
 		case when s.status in ('completed', 'failed', 'cancelled')
 			then concat_ws(' ', s.status, s.result, s.error, s.ended_at, md5(r.data), t.status, t.result, t.error, t.ended_at) else '' end as final,
-		coalesce(md5(q.data), '') as question
+		coalesce(md5(q.data), '') as question, coalesce(s.idempotency_key, '') as key
 	from public.stack_runs s left join public.task_runs t on t.id = s.child_task_run_id
 		left join amber.replies q on q.stack_run_id = s.id and q.kind = 'request'
 		left join amber.replies r on r.stack_run_id = s.id and r.kind = 'reply'
@@ -121,12 +122,13 @@ const readSpare = `
 
 // read reads the tables while nobody works.
 func (w *world) read() (found tables, text string) {
-	found = tables{rows: map[uuid.UUID]shape{}, final: map[uuid.UUID]string{}, asked: map[uuid.UUID]string{}, hosts: map[uuid.UUID]bool{}}
+	found = tables{rows: map[uuid.UUID]shape{}, final: map[uuid.UUID]string{}, asked: map[uuid.UUID]string{}, keys: map[uuid.UUID]string{}, hosts: map[uuid.UUID]bool{}}
 	var b pgx.Batch
 	b.Queue(readRows, pgx.StrictNamedArgs{"none": uuid.Nil}).Query(func(rows pgx.Rows) error {
 		all, err := pgx.CollectRows(rows, pgx.RowToStructByName[tableRow])
 		for _, r := range all {
 			found.rows[r.ID], found.final[r.ID], found.asked[r.ID] = r.shape, r.Final, r.Question
+			found.keys[r.ID] = r.Key
 		}
 		return err
 	})
@@ -149,7 +151,7 @@ type history map[uuid.UUID]past
 
 type past struct {
 	shape
-	final, asked string
+	final, asked, key string
 }
 
 // changes notes the tables and returns what may never happen between two steps,
@@ -157,14 +159,20 @@ type past struct {
 func (h history) changes(found tables) (wrong []string) {
 	for id, was := range h {
 		is, there := found.rows[id]
+		how := retaken(was.shape, is)
 		switch {
 		case !there:
 			wrong = append(wrong, fmt.Sprintf("row %s is gone", id))
+		case how != "" && (was.final == "" || was.Status == stack.StatusCompleted):
+			wrong = append(wrong, fmt.Sprintf("a retry took up %s, which had not failed", id))
+		case was.asked == found.asked[id] && was.key != found.keys[id] && how != retryAgain:
+			wrong = append(wrong, fmt.Sprintf("%s has another idempotency key", id))
+		case was.asked == found.asked[id] && how != "": // it is another row from then on
 		case was.final != "" && found.final[id] != was.final:
 			wrong = append(wrong, fmt.Sprintf("a reply changed: %s was %s, is %s", id, was.final, found.final[id]))
 		case was.asked != found.asked[id]:
 			wrong = append(wrong, fmt.Sprintf("what %s was asked changed", id))
-		case was.Delivered && !is.Delivered:
+		case was.Delivered && !is.Delivered && (h[was.Parent].final == "" || retaken(h[was.Parent].shape, found.rows[was.Parent]) != retryResume):
 			wrong = append(wrong, fmt.Sprintf("the reply of %s is given again", id))
 		case was.Interrupt != "" && is.Interrupt != was.Interrupt, was.Told && !is.Told:
 			wrong = append(wrong, fmt.Sprintf("%s was to end, and is not, or for another reason", id))
@@ -177,9 +185,19 @@ func (h history) changes(found tables) (wrong []string) {
 		}
 	}
 	for id, s := range found.rows {
-		h[id] = past{s, found.final[id], found.asked[id]}
+		h[id] = past{s, found.final[id], found.asked[id], found.keys[id]}
 	}
 	return wrong
+}
+
+// retaken is how a retry of its run took up a row since, if one did.
+func retaken(was, is shape) string {
+	for _, try := range strings.Fields(strings.TrimPrefix(is.Kept, was.Kept)) {
+		if how := strings.TrimLeft(try, "0123456789"); how != "" {
+			return how
+		}
+	}
+	return ""
 }
 
 // endsFirst reports whether a body that was to end after others, and waited for them,
@@ -209,6 +227,7 @@ func illegal(found tables, m *model) (wrong []string) {
 		if !ended {
 			open[s.Parent]++
 			first[s.Parent] = first[s.Parent] || s.Interrupt != ""
+		} else if s.CallID < 0 { // it was made before its caller began anew
 		} else if !s.Delivered && !m.row(s.ID).aged {
 			unseen[s.Parent]++
 		} else if !s.Delivered {

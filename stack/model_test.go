@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 	"pgregory.net/rapid"
 
+	"github.com/amberhost/amber/service"
 	"github.com/amberhost/amber/stack"
 )
 
@@ -29,6 +30,7 @@ import (
 //	model_verbs      a verb: the store's method beside the model's
 //	model_interrupts runs that are cancelled, and rows that have had their time
 //	model_tries      calls and bodies that fail and are tried again
+//	model_retries    runs that failed and go on
 //	model_hosts      those about hosts, and what is done by hand
 //	model_draw       which verb is next; model_drawhosts, model_pick
 //	model_race       two verbs at once
@@ -79,7 +81,9 @@ func (n *tally) did(v verb, got answer) {
 }
 
 func lost(got answer) bool {
-	return errors.Is(got.err, stack.ErrClaimLost) || errors.Is(got.err, stack.ErrNotWaiting)
+	var why *service.Error
+	return errors.Is(got.err, stack.ErrClaimLost) || errors.Is(got.err, stack.ErrNotWaiting) ||
+		errors.As(got.err, &why) && why.Code == stack.CodeNotRetryable
 }
 
 func (n *tally) String() string {

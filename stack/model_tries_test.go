@@ -19,7 +19,7 @@ func (m *model) again(host stack.Host, a stack.Attempt) bool {
 	if r.Tries != a.Tries || r.Interrupt != "" || r.Status == stack.StatusSleeping || !r.fenced(host, a.Slice) {
 		return false
 	}
-	r.Status, r.Host, r.Stuck, r.due, r.Tries = stack.StatusSleeping, uuid.Nil, false, a.After == 0, r.Tries+1
+	r.Status, r.Host, r.Stuck, r.slept, r.due, r.Tries = stack.StatusSleeping, uuid.Nil, false, true, a.After == 0, r.Tries+1
 	r.keep(r.Tries, "")
 	if !r.body() {
 		return true
@@ -54,7 +54,7 @@ func (m *model) leaveBehind(r *modelRow) {
 func (m *model) wakeDue() (woken int) {
 	for _, r := range m.rows {
 		if r.Status == stack.StatusSleeping && r.due && r.Service != "sleep" && !m.skip[r.ID] {
-			r.Status, r.due, r.woken = stack.StatusPending, false, true
+			r.Status, r.slept, r.due, r.woken = stack.StatusPending, false, false, true
 			woken++
 		}
 	}

@@ -197,6 +197,9 @@ func (m *model) opens(r *modelRow, at, first int64, got answer) error {
 	if at == first {
 		return got.expect(true, nil, got.told(), []string(nil))
 	}
+	if got.body != nil && !m.inPlace(got.body.Replies) {
+		return fmt.Errorf("it is given replies in another order than before: %v", got)
+	}
 	there := slices.Contains(strings.Fields(r.Snapshots), fmt.Sprint(at))
 	return got.expect(there, stack.ErrClaimLost, got.told(), m.told(m.unseen(r.ID)))
 }
