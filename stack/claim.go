@@ -164,7 +164,7 @@ func (s *Store) claim(ctx context.Context, host Host, only string, args namedArg
 		with free as (
 			select id, updated_at from public.stack_runs s
 			where status in ('pending', 'pending_resume', 'pending_execution') and stuck_reason is null
-				and (engine is null or engine = any(@engines)) and `+only+` and `+opensSQL+` and `+fitsSQL+`
+				and (engine is null or engine = any(@engines)) and `+only+` and `+opensSQL+` and `+fitsSQL+` and `+mayGoOnSQL+`
 				and exists (select from amber.hosts h where h.id = @host and h.expires_at > now())
 			order by priority desc, turn_at, created_at
 			limit @limit for update skip locked

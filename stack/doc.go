@@ -24,8 +24,8 @@
 //	             failed, or a body that begins anew; one that is to begin later is born so
 //
 //	     Cancel, Expire: a body that has begun is interrupted: its calls ──► cancelled, those
-//	             below it first, and it ──► pending_resume when they have ended; anything
-//	             else ──► its end
+//	             below it first, and it ──► pending_resume, to go on when they have ended;
+//	             anything else ──► its end
 //
 //	     RetryRun: failed ──► suspended_waiting_child or pending_resume (a body, from its snapshot);
 //	                    failed ──► pending (a call, under another key); cancelled ──► pending or sleeping

@@ -336,6 +336,42 @@ func TestLastBelow(t *testing.T) {
 	}
 }
 
+// TestLastBelowClaimed: the same of a body that any host might resume when it was to
+// end: it is claimed when all those below it have ended.
+func TestLastBelowClaimed(t *testing.T) {
+	t.Parallel()
+	d := newDB(t, map[string]string{
+		"outer": `module.exports = async (i, { tools }) => { try { return await Promise.all([tools.tasks.execute('slow'), tools.sleep(3600000)]) } finally { console.log('outer is done') } }`,
+		"slow":  `module.exports = async (i, { tools }) => { try { await tools.sleep(3600000) } finally { await tools.gate.pass(1); console.log('slow is done') } }`,
+	})
+	p, stop := d.host(nil)
+	r, err := p.Start(t.Context(), stack.StartParams{Task: "outer"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.stackRun(`select s.id from stack_runs s join task_runs t on t.id = s.parent_task_run_id where t.parent_run_id = $1 and s.status = 'sleeping'`, r.ID)
+	stop()
+	d.exec(`update stack_runs set status = 'pending_resume' where child_task_run_id = $1`, r.ID)
+	if _, err := d.store.Cancel(t.Context(), stack.Host{}, r.ID, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	g := &gate{open: make(chan struct{})}
+	p, _ = d.host(func(c *stack.Config) { c.Services["gate"], c.Sweep = g, 50*time.Millisecond })
+	d.stackRun(`select s.id from stack_runs s join task_runs t on t.id = s.parent_task_run_id where t.parent_run_id = $1 and s.service_name = 'gate' and s.status = 'processing'`, r.ID)
+	close(g.open)
+	if r = d.wait(p, r.ID); r.Status != stack.StatusCancelled {
+		t.Errorf("the run is %s", r.Status)
+	}
+	var logs string
+	if err := d.pool.QueryRow(t.Context(), `select jsonb_agg(message order by l.id) from amber.logs l join task_runs t on t.id = l.task_run_id
+		where (t.id = $1 or t.parent_run_id = $1) and message ~ 'is done$'`, r.ID).Scan(&logs); err != nil {
+		t.Fatal(err)
+	}
+	if want := `["slow is done", "outer is done"]`; logs != want {
+		t.Errorf("logs %s, want %s", logs, want)
+	}
+}
+
 // TestInterruptedOnce: a body that tidies up since its own time is over goes on to do
 // so when its caller is to end too.
 func TestInterruptedOnce(t *testing.T) {

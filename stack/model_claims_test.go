@@ -12,7 +12,7 @@ import (
 
 // claimable reports whether a host may claim a row as one of that kind.
 func (m *model) claimable(host stack.Host, r *modelRow, kind stack.ClaimKind) bool {
-	if r.Status != stack.StatusPending && r.Status != stack.StatusResume || r.Stuck || !r.runs(host) || !m.live(host.ID) {
+	if r.Status != stack.StatusPending && r.Status != stack.StatusResume || r.Stuck || m.belowFirst(r, nil) || !r.runs(host) || !m.live(host.ID) {
 		return false
 	}
 	switch task := r.Service == "tasks"; kind {
@@ -105,7 +105,7 @@ func (m *model) reap() (freed int, suspects bool) {
 		}
 	}
 	for _, r := range m.rows {
-		if r.Status == stack.StatusWaiting && r.Interrupt == "" && !m.skip[r.ID] && slices.ContainsFunc(m.calls(r.ID), func(c *modelRow) bool { return c.aged && !c.Delivered }) {
+		if r.Status == stack.StatusWaiting && r.Interrupt == "" && !m.skip[r.ID] && slices.ContainsFunc(m.calls(r.ID), func(c *modelRow) bool { return c.aged && !c.Delivered && !c.old }) {
 			r.free()
 			freed++
 		}

@@ -139,7 +139,7 @@ func (w *world) fresh(k work) bool {
 
 // slice is what a slice has when it is committed: replies that came in this process.
 func (w *world) slice(k work, deep int) stack.Slice {
-	sl := stack.Slice{Sequence: k.sequence, Held: k.held, Delivered: k.replies}.WithAttempt(k.attempt)
+	sl := stack.Slice{Sequence: k.sequence, Held: k.held, Delivered: k.replies}.WithAttempt(w.claimOf(k.attempt))
 	for _, c := range w.m.calls(k.id) {
 		if slices.Contains(k.replies, c.ID) {
 			continue
@@ -295,7 +295,7 @@ func (w *world) drawCall() (verb, bool) {
 		if !ok {
 			return verb{}, false
 		}
-		h, id, sl = w.leaving(c.host), c.id, c.slice()
+		h, id, sl = w.leaving(c.host), c.id, stack.Slice{}.WithAttempt(w.claimOf(c.attempt))
 	}
 	return w.complete(h, w.callEnding(id, sl)), true
 }

@@ -64,10 +64,10 @@ func (m *model) reject(c *modelRow, why string) {
 	}
 }
 
-// waitsBelow reports whether a body that is to end still has to wait for those below
-// it, but for those that have ended just now.
-func (m *model) waitsBelow(r *modelRow, but []stack.Ending) bool {
-	return r.Status == stack.StatusWaiting && r.Told && slices.ContainsFunc(m.calls(r.ID), func(c *modelRow) bool {
+// belowFirst reports whether a body is to end after others below it, but for those
+// that have ended just now.
+func (m *model) belowFirst(r *modelRow, but []stack.Ending) bool {
+	return r.Told && slices.ContainsFunc(m.calls(r.ID), func(c *modelRow) bool {
 		return !c.ended() && c.Interrupt != "" && !slices.ContainsFunc(but, func(e stack.Ending) bool { return e.ID == c.ID })
 	})
 }

@@ -148,7 +148,7 @@ func takes(h stack.Host) bool { return h.ID != uuid.Nil && !h.Leaving }
 // end ends a row as one of several things that a transaction does.
 func (m *model) end(host stack.Host, e stack.Ending, delivered, kept bool) bool {
 	r := m.row(e.ID)
-	if r == nil || r.ended() || r.Interrupt != e.Interrupt || !e.Forced && (!r.fenced(host, e.Slice) || m.waitsBelow(r, e.Settled)) {
+	if r == nil || r.ended() || r.Interrupt != e.Interrupt || !e.Forced && (!r.fenced(host, e.Slice) || !e.Held && m.belowFirst(r, e.Settled)) {
 		return false
 	}
 	r.Status, r.Result, r.Error, r.exact = outcomeOf(e)
@@ -236,7 +236,7 @@ func (m *model) cancelBelow(body uuid.UUID) {
 // complete ends a row in a transaction of its own; resume says that its caller goes on on this host.
 func (m *model) complete(host stack.Host, e stack.Ending) (resume, ok bool) {
 	caller := m.row(e.Parent)
-	waits := caller != nil && caller.Status == stack.StatusWaiting && !m.waitsBelow(caller, []stack.Ending{e})
+	waits := caller != nil && caller.Status == stack.StatusWaiting && !m.belowFirst(caller, []stack.Ending{e})
 	if !m.end(host, e, false, true) {
 		return false, false
 	}
@@ -264,7 +264,7 @@ func (m *model) answer(host stack.Host, e stack.Ending) (resume, ok bool) {
 // suspend commits a slice that waits, and returns what has ended meanwhile.
 func (m *model) suspend(host stack.Host, sp stack.Suspension) (more []uuid.UUID, interrupt string, ok bool) {
 	r := m.row(sp.ID)
-	if r.ended() || !r.fenced(host, sp.Slice) || m.waitsBelow(r, sp.Settled) {
+	if r.ended() || !r.fenced(host, sp.Slice) || !sp.Held && m.belowFirst(r, sp.Settled) {
 		return nil, "", false
 	}
 	r.Status, r.Host, r.Sequence, r.Engine, r.Stuck = stack.StatusWaiting, uuid.Nil, r.Sequence+1, sp.Snapshot.Engine.String(), false

@@ -178,7 +178,7 @@ func (h history) changes(found tables) (wrong []string) {
 			wrong = append(wrong, fmt.Sprintf("%s was to end, and is not, or for another reason", id))
 		case is.Tries < was.Tries || is.Tries > was.Tries+1, is.Begins < was.Begins, !strings.HasPrefix(is.Kept, was.Kept):
 			wrong = append(wrong, fmt.Sprintf("%s has other tries behind it than it had", id))
-		case was.Told && was.Status == stack.StatusWaiting && !final(is.Status) && is.Status != was.Status && endsFirst(h, found, id):
+		case was.Told && was.Status != stack.StatusProcessing && is.Status == stack.StatusProcessing && endsFirst(h, found, id):
 			wrong = append(wrong, fmt.Sprintf("%s goes on before those below it have ended", id))
 		case is.Sequence < was.Sequence || is.Sequence > was.Sequence+1:
 			wrong = append(wrong, fmt.Sprintf("%s went from snapshot %d to %d", id, was.Sequence, is.Sequence))

@@ -89,7 +89,7 @@ func (w *world) drawAgain() (verb, bool) {
 		return w.begins(k)
 	}
 	c, ok := mostly(w, w.calls, func(c inHand) bool { return w.m.row(c.id).fenced(c.host, c.slice()) }, func(c inHand) uuid.UUID { return c.id })
-	return w.again(c.host, w.attempt(c.id, c.tries, c.slice())), ok
+	return w.again(c.host, w.attempt(c.id, c.tries, stack.Slice{}.WithAttempt(w.claimOf(c.attempt)))), ok
 }
 
 // begins has a body begin anew after a slice.
@@ -105,16 +105,22 @@ func (w *world) begins(k work) (verb, bool) {
 
 func (w *world) attempt(id uuid.UUID, tries int, sl stack.Slice) stack.Attempt {
 	w.named++
-	a := stack.Attempt{ID: id, Tries: tries, Err: service.Errorf(service.CodeServiceError, "try %d", w.named), Slice: sl}
-	if w.chance(50, "later") {
-		a.After = time.Hour
-	}
-	return a
+	// Time passes by hand: whoever ends it at the same moment may find that it is due, or not.
+	return stack.Attempt{ID: id, Tries: tries, Err: service.Errorf(service.CodeServiceError, "try %d", w.named), After: time.Hour, Slice: sl}
 }
 
 // drawWakeDue looks for what has slept long enough, if there is any.
 func (w *world) drawWakeDue() (verb, bool) {
 	return w.wakeDue(), slices.ContainsFunc(w.m.rows, func(r *modelRow) bool { return r.Status == stack.StatusSleeping && r.due && r.Service != "sleep" })
+}
+
+// claimOf is the attempt that a slice names; sometimes it is from an earlier claim of
+// the same host.
+func (w *world) claimOf(attempt int) int {
+	if w.chance(4, "an earlier claim") {
+		return attempt - 1
+	}
+	return attempt
 }
 
 // slice is that of a call.
