@@ -114,8 +114,8 @@ func (w *world) expire(h stack.Host, id uuid.UUID, grace time.Duration) verb {
 func (w *world) endsEarly(h stack.Host, id uuid.UUID, why string, grace time.Duration, name string, do func(context.Context) (stack.Interrupted, error)) verb {
 	v := verb{name: name, about: []uuid.UUID{id},
 		do: func(ctx context.Context) (got answer) {
-			got.early, got.err = do(ctx)
-			return got
+			in, err := do(ctx)
+			return answer{early: stack.Interrupted{Ended: in.Ended, Parent: in.Parent}, err: err} // what it tells observers is not of the tables
 		},
 		apply: func(m *model, got answer) error {
 			want := m.endEarly(h, id, why, grace)
