@@ -10,8 +10,9 @@ import (
 
 // planOnceSQL: the statements are such that one plan suits all arguments, and to
 // plan a claim takes three times as long as to run it. Such a plan outlives the
-// tables' being small, so it must not read them from end to end.
-const planOnceSQL = `/* PlanOnce */ set plan_cache_mode = force_generic_plan; set enable_seqscan = off; set jit = off`
+// tables' being small, so it must not read them from end to end, nor build a table of
+// hashes for the few rows that a commit writes.
+const planOnceSQL = `/* PlanOnce */ set plan_cache_mode = force_generic_plan; set enable_seqscan = off; set enable_hashjoin = off; set enable_mergejoin = off; set jit = off`
 
 // PlanOnce has Postgres plan each statement of a Store's connections once, and so
 // that it is as good when there are millions of rows. It is not for connections

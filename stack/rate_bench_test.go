@@ -52,14 +52,19 @@ func BenchmarkNestedRate(b *testing.B) {
 			}
 			all.Wait()
 			b.StopTimer()
-			after := d.processorTime()
-			for i, name := range []string{"host-cpu-µs/call", "postgres-cpu-µs/call"} {
-				b.ReportMetric(float64((after[i]-before[i]).Microseconds())/float64(b.N), name)
-			}
+			d.reportProcessorTime(b, before)
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "calls/s")
 			b.ReportMetric(float64(d.count(`select (pg_current_wal_lsn() - '0/0')::bigint`)-wal)/float64(b.N), "wal-bytes/call")
 			b.ReportMetric(float64(d.count(`select xact_commit from pg_stat_database where datname = current_database()`)-commits)/float64(b.N), "commits/call")
 		})
+	}
+}
+
+// reportProcessorTime reports what was used since then, per call.
+func (d *db) reportProcessorTime(b *testing.B, before [2]time.Duration) {
+	after := d.processorTime()
+	for i, name := range []string{"host-cpu-µs/call", "postgres-cpu-µs/call"} {
+		b.ReportMetric(float64((after[i]-before[i]).Microseconds())/float64(b.N), name)
 	}
 }
 
