@@ -75,6 +75,7 @@ type Config struct {
 	MaxBodies   int           // runs that this host works for at once; 0 means stack's default
 	MaxQueued   int           // runs that may wait for a host; 0 means stack's default
 	Grace       time.Duration // for runs that are cancelled, or out of time, to tidy up; 0 means stack's default
+	Strict      bool          // replies are committed before their callers see them
 	Retention   time.Duration // how long runs are kept when they have ended; 0 means stack's default, less than 0 for ever
 	MaxDepth    int           // tasks nested in each other; 0 means stack's default
 	MaxNested   int           // tasks that a run and those nested in it may start; 0 means stack's default

@@ -148,7 +148,7 @@ func (b *building) join(ctx context.Context, c Config, ring *keys.Ring) error {
 		MaxBodies: c.MaxBodies,
 		MaxQueued: c.MaxQueued,
 		Grace:     c.Grace,
-		Retention: c.Retention,
+		Retention: c.Retention, Strict: c.Strict,
 		MaxDepth:  c.MaxDepth,
 		MaxNested: c.MaxNested,
 		Memory:    c.Memory / 4,

@@ -152,6 +152,14 @@ func takePooler(c *Config, g given) error {
 	return g.errorf("%q: want auto, direct, session or transaction", g.text)
 }
 
+func takeDurability(c *Config, g given) error {
+	if g.text != "strict" && g.text != "batched" {
+		return g.errorf("%q: want strict or batched", g.text)
+	}
+	c.Strict = g.text == "strict"
+	return nil
+}
+
 func takeMigrate(c *Config, g given) error {
 	if g.text != "auto" && g.text != "check" {
 		return g.errorf("%q: want auto or check", g.text)

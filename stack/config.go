@@ -27,6 +27,11 @@ type Config struct {
 	// of a transaction pooler cannot listen.
 	Poll bool
 
+	// Strict commits what a call gave before its caller sees it, in a transaction of its
+	// own, and has the caller read it. Otherwise both are in the caller's next commit: if
+	// the host dies before that, the call is made again under the same idempotency key.
+	Strict bool
+
 	MaxBodies int           // bodies that this host works for at once; 0 means 1,000
 	MaxQueued int           // runs that may wait for a host; another one is refused; 0 means 10,000
 	MaxCalls  int           // service calls in flight at once; 0 means 256

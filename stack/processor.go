@@ -314,6 +314,10 @@ func (p *Processor) finish(ctx context.Context, f *frame, slice Slice, out *vm.O
 // deliver hands a reply to its caller's body, which runs on in this goroutine
 // unless it is running already.
 func (p *Processor) deliver(ctx context.Context, f *frame, e Ending) {
+	if p.cfg.Strict { // it hears of it by the tables
+		p.complete(ctx, f.host, e)
+		return
+	}
 	switch f.put(e) {
 	case putRun:
 		p.run(ctx, f)

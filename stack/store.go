@@ -186,10 +186,3 @@ func (b *batch) send(ctx context.Context, tx pgx.Tx) error {
 
 // newID returns a UUIDv7: ids made later sort later.
 func newID() uuid.UUID { return uuid.Must(uuid.NewV7()) }
-
-func nullID(id uuid.UUID) *uuid.UUID {
-	if id == uuid.Nil {
-		return nil
-	}
-	return &id
-}

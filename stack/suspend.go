@@ -107,7 +107,7 @@ func (s *Store) suspendAtOnce(ctx context.Context, host Host, all []Suspension) 
 	var bodies bodyRows
 	for i := range all {
 		if err := s.addSuspension(&b, &bodies, host, all[i]); err != nil {
-			return nil, fmt.Errorf("suspend stack run: %w", err)
+			return nil, fmt.Errorf("suspend stack run: %w: %w", errUnsent, err)
 		}
 	}
 	bodies.queue(&b, true)

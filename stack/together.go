@@ -36,6 +36,9 @@ type suspending struct {
 	err   error
 }
 
+// errUnsent says that nothing was sent: one of a group cannot be written.
+var errUnsent = errors.New("nothing was sent")
+
 // errAlone says that a group was not committed because of one of it.
 var errAlone = errors.New("stack: not together")
 
@@ -124,5 +127,5 @@ func suspensions(group []*suspending) []Suspension {
 // whether it has been committed.
 func undone(err error) bool {
 	var pg *pgconn.PgError
-	return errors.Is(err, ErrClaimLost) || errors.Is(err, errMore) || refused(err) || errors.As(err, &pg) && pg.Code[:2] == "40"
+	return errors.Is(err, ErrClaimLost) || errors.Is(err, errMore) || errors.Is(err, errUnsent) || refused(err) || errors.As(err, &pg) && pg.Code[:2] == "40"
 }
