@@ -78,5 +78,6 @@ func queueCodes(b *batch, all []Suspension, rows *map[string]string) {
 		})
 }
 
-// codeRow tells versions of a row of task_functions apart: the transaction that wrote it.
-const codeRow = `xmin::text as row`
+// codeRow tells versions of a row of task_functions apart: the transaction that wrote
+// it, and when, should a database have gone back to before that.
+const codeRow = `xmin::text || ' ' || updated_at as row`

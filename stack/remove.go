@@ -48,6 +48,7 @@ type Removed struct {
 	Rows int           // of task_runs, stack_runs and logs
 	Over bool          // nothing is left that is to go now, or others see to it
 	Rest time.Duration // after which the next batch may begin, if it is not over
+	Kept error         // why a run stays that was to go: something refers to it, or forbids it
 }
 
 // removal is how far removing has come.
@@ -96,9 +97,16 @@ func removeDue(ctx context.Context, tx pgx.Tx, r *removal, retention time.Durati
 		trees[i] = d.Run
 	}
 	wasPart := r.Part != nil
-	var done int
-	err = tx.QueryRow(ctx, `/* RemoveEnded: trees */ select done, removed, part from amber.remove_trees(@trees, @most, @part)`,
-		namedArgs{"trees": trees, "most": removeBatch, "part": r.Part}).Scan(&done, &did.Rows, &r.Part)
+	done, err := removeTrees(ctx, tx, trees, r, &did)
+	if refused(err) && len(trees) > 1 { // one of them cannot go: those before it can, one at a time
+		trees = trees[:1]
+		done, err = removeTrees(ctx, tx, trees, r, &did)
+	}
+	if refused(err) && len(trees) == 1 {
+		did.Kept = fmt.Errorf("run %s: %w", trees[0], err)
+		done, err, r.Part = 1, nil, nil
+		r.Run = trees[0]
+	}
 	if err != nil {
 		return did, err
 	}
@@ -106,13 +114,26 @@ func removeDue(ctx context.Context, tx pgx.Tx, r *removal, retention time.Durati
 		last := due[done-1]
 		r.Task, r.At, r.Run = last.Task, last.At, last.Run
 	}
-	if wasPart || done < len(due) || len(due) == removeBatch {
+	if wasPart || done < len(due) || len(due) == removeBatch || did.Kept != nil {
 		return did, nil
 	}
 	alone, err := removeAlone(ctx, tx, *r, retention)
 	did.Rows += alone
 	did.Over = alone < removeBatch
 	return did, err
+}
+
+// removeTrees removes trees, as much as a batch may have, or nothing.
+func removeTrees(ctx context.Context, tx pgx.Tx, trees []uuid.UUID, r *removal, did *Removed) (done int, err error) {
+	part, rows := r.Part, 0
+	err = pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) error {
+		return tx.QueryRow(ctx, `/* RemoveEnded: trees */ select done, removed, part from amber.remove_trees(@trees, @most, @part)`,
+			namedArgs{"trees": trees, "most": removeBatch, "part": r.Part}).Scan(&done, &rows, &part)
+	})
+	if err == nil {
+		did.Rows, r.Part = rows, part
+	}
+	return done, err
 }
 
 // removable are the runs that are due after r, in the order of their tasks' names,

@@ -236,3 +236,43 @@ func TestRetriedUnderRemoval(t *testing.T) {
 	}
 	t.Logf("%d were retried, %d removed", retried, gone)
 }
+
+// TestRemovalLeavesWhatCannotGo: a run that cannot go, since somebody's table refers to it, stays
+// with all that it called, is said, and keeps no other from going.
+func TestRemovalLeavesWhatCannotGo(t *testing.T) {
+	t.Parallel()
+	d, p, _ := removing(t)
+	d.exec(`create table orders (run uuid references task_runs (id))`)
+	var runs []uuid.UUID
+	for range 5 {
+		runs = append(runs, d.run(p, "pair", "null").ID)
+		d.age(runs[len(runs)-1], 8)
+	}
+	d.exec(`insert into orders values ('` + runs[0].String() + `'), ('` + runs[3].String() + `')`)
+	below := len(d.ids(runs[0]))
+	said := map[string]bool{}
+	for over, n := false, 0; !over; n++ {
+		if n == 50 {
+			t.Fatal("no end of it")
+		}
+		d.exec(`update amber.removal set next_at = now()`)
+		did, err := d.store.RemoveEnded(t.Context(), week, time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if over = did.Over; did.Kept != nil {
+			said[did.Kept.Error()] = true
+		}
+	}
+	for i, run := range runs {
+		if want := i == 0 || i == 3; d.there(run) != want {
+			t.Errorf("run %d is there: %v, want %v", i, !want, want)
+		}
+	}
+	if n := len(d.ids(runs[0])); n != below {
+		t.Errorf("%d of %d rows of a run that stays", n, below)
+	}
+	if len(said) != 2 {
+		t.Errorf("it was said: %v, want both", said)
+	}
+}

@@ -112,9 +112,11 @@ func (s *Store) suspendAtOnce(ctx context.Context, host Host, all []Suspension) 
 	}
 	bodies.queue(&b, true)
 	b.flush()
+	// One of them may have ended by now: it was below a body that another one settled.
 	b.Queue(`/* Suspend: nothing came */
-		select case when exists (select from public.stack_runs where parent_stack_run_id = any(@ids) and not delivered
-			and call_id is not null and status in ('completed', 'failed', 'cancelled')) then amber.stop('AMB02') end`, namedArgs{"ids": bodies.ids})
+		select case when exists (select from public.stack_runs where id = any(@ids) and status <> 'suspended_waiting_child') then amber.stop('AMB01')
+			when exists (select from public.stack_runs where parent_stack_run_id = any(@ids) and not delivered
+				and call_id is not null and status in ('completed', 'failed', 'cancelled')) then amber.stop('AMB02') end`, namedArgs{"ids": bodies.ids})
 	queueCodes(&b, all, &codes)
 	err = s.atOnce(ctx, "suspend stack runs", &b)
 	return codes, err

@@ -16,7 +16,7 @@ import (
 
 const (
 	mostTogether  = 16      // suspensions in one transaction
-	bytesTogether = 4 << 20 // of their snapshots, but for the first one's
+	bytesTogether = 4 << 20 // of their snapshots, replies and arguments; more goes alone
 	groupsAtOnce  = 2       // transactions under way: one is computed while another waits for the disk
 )
 
@@ -51,8 +51,14 @@ func (t *together) suspend(ctx context.Context, s *Store, host Host, sp Suspensi
 		}
 		return own.codes, own.err
 	}
+	if err := ctx.Err(); err != nil { // it has waited for all the time that it had
+		t.leave()
+		return nil, err
+	}
 	group := t.take(own)
-	codes, err = s.suspendAtOnce(ctx, host, suspensions(group))
+	land, cancel := mustLand(ctx) // the others have only come
+	defer cancel()
+	codes, err = s.suspendAtOnce(land, host, suspensions(group))
 	t.leave()
 	if len(group) == 1 {
 		return codes, err
@@ -89,9 +95,9 @@ func (t *together) enter(own *suspending) bool {
 func (t *together) take(own *suspending) []*suspending {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	group, bytes := []*suspending{own}, 0
+	group, bytes := []*suspending{own}, own.sp.bytes()
 	t.waiting = slices.DeleteFunc(t.waiting, func(w *suspending) bool {
-		size := w.sp.Snapshot.Stored()
+		size := w.sp.bytes()
 		if len(group) == mostTogether || bytes+size > bytesTogether || w.host.ID != own.host.ID || w.host.Leaving != own.host.Leaving {
 			return false
 		}
@@ -114,6 +120,20 @@ func (t *together) leave() {
 	t.waiting = t.waiting[1:]
 }
 
+// bytes is about how much a suspension sends.
+func (sp Suspension) bytes() int {
+	n := sp.Snapshot.Stored()
+	for _, e := range sp.Settled {
+		n += int(e.size())
+	}
+	for _, c := range sp.Calls {
+		for _, arg := range c.Call.Args() {
+			n += 2 * len(arg) // in two columns
+		}
+	}
+	return n
+}
+
 func suspensions(group []*suspending) []Suspension {
 	all := make([]Suspension, len(group))
 	for i, g := range group {
@@ -127,5 +147,6 @@ func suspensions(group []*suspending) []Suspension {
 // whether it has been committed.
 func undone(err error) bool {
 	var pg *pgconn.PgError
-	return errors.Is(err, ErrClaimLost) || errors.Is(err, errMore) || errors.Is(err, errUnsent) || refused(err) || errors.As(err, &pg) && pg.Code[:2] == "40"
+	return errors.Is(err, ErrClaimLost) || errors.Is(err, errMore) || errors.Is(err, errUnsent) || refused(err) || pgconn.SafeToRetry(err) ||
+		errors.As(err, &pg) && pg.SeverityUnlocalized == "ERROR" // and not one that ends the session
 }

@@ -112,3 +112,45 @@ type prompt struct{}
 func (prompt) Call(_ context.Context, c service.Call, _ service.Meta) (json.RawMessage, error) {
 	return c.Args()[0], nil
 }
+
+// TestTogetherBelow: a body that is cancelled by one of its own group, which settles
+// the end of its caller, does not go on.
+func TestTogetherBelow(t *testing.T) {
+	t.Parallel()
+	d := newDB(t, map[string]string{
+		"root":   `module.exports = async (n, { tools }) => { await Promise.all([tools.first.pass(1), tools.tasks.execute('caller')]); await tools.last.pass(1) }`,
+		"caller": `module.exports = async (n, { tools }) => { tools.tasks.execute('below'); await tools.second.pass(1) }`,
+		"below":  `module.exports = async (n, { tools }) => { await tools.first.pass(1); await tools.tasks.execute('never') }`,
+		"never":  `module.exports = async (n, { tools }) => { await tools.last.pass(1) }`,
+	})
+	gates := map[string]service.Service{}
+	for _, name := range []string{"first", "second", "last"} {
+		gates[name] = &gate{open: make(chan struct{})}
+	}
+	p, _ := d.host(func(c *stack.Config) { c.Services = gates })
+	r, err := p.Start(t.Context(), stack.StartParams{Task: "root"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.eventually("all are asked", func() bool {
+		return d.count(`select count(*) from stack_runs where service_name in ('first', 'second')`) == 3
+	})
+	waiting, letGo := d.store.HoldSuspensions()
+	close(gates["second"].(*gate).open) // the caller ends, and is settled by the root's next suspension
+	d.eventually("the caller has ended", func() bool { return p.Taken()["frames"] <= 3 })
+	close(gates["first"].(*gate).open)
+	d.eventually("root and below suspend", func() bool { return waiting() == 2 })
+	letGo()
+	d.eventually("the root goes on", func() bool { return d.count(`select count(*) from stack_runs where service_name = 'last'`) > 0 })
+	close(gates["last"].(*gate).open)
+	d.wait(p, r.ID)
+	d.eventually("all that was made is over", func() bool {
+		return d.count(`select count(*) from stack_runs where status not in ('completed', 'failed', 'cancelled')`) == 0
+	})
+	if n := d.count(`select count(*) from amber.snapshots`); n > 0 {
+		t.Errorf("%d snapshots are left", n)
+	}
+	if n := d.count(`select count(*) from task_runs where task_name = 'never' and status <> 'cancelled'`); n > 0 {
+		t.Error("what a body called goes on that had been cancelled")
+	}
+}

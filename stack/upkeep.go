@@ -87,6 +87,9 @@ func (p *Processor) remove(ctx, queries context.Context) {
 		}
 		did, err := p.cfg.Store.RemoveEnded(queries, p.cfg.Retention, p.cfg.Remove)
 		rows, rest = rows+did.Rows, did.Rest
+		if err == nil && did.Kept != nil {
+			p.cfg.Log.Warn("a run stays that was to be removed: something refers to it, or forbids it", "err", did.Kept)
+		}
 		if err == nil && !did.Over {
 			continue
 		}
