@@ -220,6 +220,7 @@ func (p *play) play(ctx context.Context) ([]root, error) {
 	spoiling.Go(func() { p.spoil(faults) })
 	spoiling.Go(func() { p.visit(faults) })
 	spoiling.Go(func() { p.look(faults) })
+	spoiling.Go(func() { p.hunt(faults) })
 	resting, wake := context.WithCancel(ctx)
 	defer wake()
 	go p.release(resting)

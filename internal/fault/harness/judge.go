@@ -86,11 +86,7 @@ func (p *play) judge(ctx context.Context, roots []root) (err error) {
 	if p.report.Audit, err = audit.Audit(ctx, tx, cfg); err != nil {
 		return err
 	}
-	for _, point := range p.points {
-		if p.report.Kills[point] == 0 {
-			p.report.Unhit = append(p.report.Unhit, point)
-		}
-	}
+	p.report.Unhit = p.unhit()
 	slices.Sort(p.report.Unhit)
 	return nil
 }
