@@ -1,6 +1,9 @@
 package stack
 
-import "context"
+import (
+	"context"
+	"runtime"
+)
 
 // Taken are the budgets and slots of which something is taken, and how much.
 func (p *Processor) Taken() map[string]int64 {
@@ -60,6 +63,11 @@ func SliceOf(b *Body) Slice { return (&frame{body: b}).slice(nil) }
 func (s *Store) HoldSuspensions() (waiting func() int, letGo func()) {
 	t := &s.together
 	t.mu.Lock()
+	for t.groups > 0 { // what is under way leaves first
+		t.mu.Unlock()
+		runtime.Gosched()
+		t.mu.Lock()
+	}
 	t.groups = groupsAtOnce
 	t.mu.Unlock()
 	return func() int {
