@@ -75,6 +75,9 @@ func ProblemOf(err error) *Problem {
 			return &Problem{Status: http.StatusServiceUnavailable, Code: CodeBusy,
 				Message: "Too many tasks wait for their turn on this host. Nothing was changed; try again in a moment."}
 		}
+		if errors.Is(err, stack.ErrRunNotFound) { // it was there a moment ago, and has been removed
+			return &Problem{Status: http.StatusNotFound, Code: CodeRunNotFound, Message: "There is no such run any more."}
+		}
 		if errors.Is(err, keys.ErrUnknownKey) {
 			return &Problem{Status: http.StatusServiceUnavailable, Code: CodeKeyMissing,
 				Message: "This host lacks the key that this is sealed with. Nothing was lost; a host that has it can read it."}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/amberhost/amber/functions/wire"
 	"github.com/amberhost/amber/service"
+	"github.com/amberhost/amber/stack"
 	"github.com/amberhost/amber/supabase/keys"
 )
 
@@ -194,6 +195,7 @@ func TestFail(t *testing.T) {
 		want   string
 	}{
 		{"problem", &wire.Problem{Status: 418, Code: "TEAPOT", Message: "m", Line: 3}, 418, `{"error":"m","code":"TEAPOT","line":3}`},
+		{"a run that is gone", fmt.Errorf("act: %w", stack.ErrRunNotFound), 404, `{"error":"There is no such run any more.","code":"TASK_RUN_NOT_FOUND"}`},
 		{"wrapped", fmt.Errorf("act: %w", service.Errorf(service.CodeTaskNotFound, "m")), 404, `{"error":"m","code":"TASK_NOT_FOUND"}`},
 		{"its own status", &service.Error{Message: "m", Code: "X", Status: 409}, 409, `{"error":"m","code":"X"}`},
 		{"a code of no status", &service.Error{Message: "m", Code: "X"}, 400, `{"error":"m","code":"X"}`},
