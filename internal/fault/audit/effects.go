@@ -80,8 +80,12 @@ func (a *auditor) effects(ctx context.Context) error {
 
 func (a *auditor) loadAsked(ctx context.Context) error {
 	rows, err := a.db.Query(ctx, `
+		with recursive left_behind as ( -- by a retry, with all below
+			select id from public.stack_runs where call_id is null and parent_stack_run_id is not null
+			union select s.id from public.stack_runs s join left_behind l on s.parent_stack_run_id = l.id
+		)
 		select id::text, coalesce(parent_task_run_id::text, '') as run, status, coalesce(idempotency_key, '') as key,
-			coalesce(args->0->>'tree', '') as tree, coalesce(args->0->>'path', '') as path, result, error, call_id is null as over,
+			coalesce(args->0->>'tree', '') as tree, coalesce(args->0->>'path', '') as path, result, error, call_id is null or id in (select id from left_behind) as over,
 			array(select a.key from amber.attempts a where a.stack_run_id = s.id and a.retry = 'again' and a.key is not null) as retired,
 			tries, deadline_at is not null as timed, case when parent_stack_run_id is null then 0 else fault.execution(id, parent_stack_run_id) end as execution,
 			(select count(*) from fault.history h where h.row_id = s.id and h.source = 'stack_runs' and h.new_status = 'processing'

@@ -47,13 +47,20 @@ func (p *play) unhit() []string {
 	return slices.DeleteFunc(slices.Clone(p.points), func(point string) bool { return p.report.Kills[point] > 0 })
 }
 
+// hit reports whether somebody has died before a statement.
+func (p *play) hit(statement string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.report.Kills["statement "+statement] > 0
+}
+
 // retrySome has a run fail and be retried, in one of several ways: also where that is
 // refused, since it was called by another, or has no body.
 func (p *play) retrySome(ctx context.Context) {
 	at := time.Now().Add(300 * time.Millisecond).UnixMilli()
 	p.startExtra(ctx, "fault-early", int(at), fmt.Sprintf("[[%d,true],1]", at))
 	pause(ctx, 250*time.Millisecond)
-	which := []string{`task_name = 'fault-early'`, `task_name = 'fault-early'`, `task_name = 'fault-waits'`}[p.rand.IntN(3)]
+	which := []string{`task_name = 'fault-early'`, `task_name = 'fault-early'`, `task_name = 'fault-waits'`, `false`}[p.rand.IntN(4)]
 	var run uuid.UUID
 	if p.database.pool.QueryRow(ctx, `select id from public.task_runs where status = 'failed' and `+which+` order by created_at desc limit 1`).Scan(&run) != nil {
 		run = uuid.New() // of nobody's body

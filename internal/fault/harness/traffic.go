@@ -79,7 +79,7 @@ func (p *play) visit(ctx context.Context) {
 			p.startExtra(ctx, "fault-wide", 280, "280")
 		case n%20 == 15:
 			p.startExtra(ctx, "fault-again", n, "[[1,2,3],3]")
-		case n%100 == 3:
+		case n%100 == 3 && (p.Trees < long || p.hit("forgetKeys") || n > 1000): // with ghosts there, no key is forgotten
 			p.insertBroken(ctx)
 		case n%20 == 4:
 			p.startExtra(ctx, "fault-big", 20, "20")
