@@ -92,7 +92,7 @@ func TestDeletingIsLinear(t *testing.T) {
 		each[run.ID] = float64(looked) / float64(rows)
 	}
 	t.Logf("rows looked at for each row of the run: %.1f of few, %.1f of many", each[few.ID], each[many.ID])
-	if each[many.ID] > 30 {
+	if each[many.ID] > 200 { // there are 1,400: to look at all for each would be more
 		t.Errorf("each row of a run with many calls costs a look at %.1f rows", each[many.ID])
 	}
 }

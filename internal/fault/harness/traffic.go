@@ -58,8 +58,8 @@ func (p *play) send(ctx context.Context, method, path string, body any, header h
 	switch {
 	case res.StatusCode < 300, res.StatusCode == http.StatusConflict:
 		return answer, nil
-	case res.StatusCode == http.StatusServiceUnavailable && res.Header.Get("Retry-After") == "":
-		p.odd(fmt.Sprintf("%s %s: 503 without Retry-After: %s", method, path, answer))
+	case (res.StatusCode == http.StatusServiceUnavailable || res.StatusCode == http.StatusTooManyRequests) && res.Header.Get("Retry-After") == "":
+		p.odd(fmt.Sprintf("%s %s: %d without Retry-After: %s", method, path, res.StatusCode, answer))
 	case res.StatusCode == http.StatusInternalServerError && strings.Contains(string(answer), `"taskRunId"`): // how quickjs says that a run failed
 		return answer, nil
 	case res.StatusCode >= 500 && res.StatusCode != http.StatusServiceUnavailable:
