@@ -104,7 +104,11 @@ func (h *Host) serveMetrics(ctx context.Context, b *building) (*metricsSite, err
 	s := &metricsSite{&http.Server{Handler: mux, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second,
 		ErrorLog: slog.NewLogLogger(c.Log.Handler(), slog.LevelWarn)}}
 	c.Limits.apply(s.server)
-	go func() { _ = s.server.Serve(listener) }() // until it is closed
+	go func() { // until it is closed
+		if err := s.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			c.Log.Error("metrics are served no more", "address", listener.Addr().String(), "err", err)
+		}
+	}()
 	return s, nil
 }
 
